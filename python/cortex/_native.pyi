@@ -1,0 +1,134 @@
+"""The compiled engine: the whole surface of the Rust extension, one class a noun.
+
+Errors are raised as classes of `cortex.errors`. Times are seconds, sizes are bytes unless a name says otherwise.
+Only `cortex.engine` may import this module.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+__all__ = ["Ending", "Engine", "Event", "Loader", "Prompt", "build_info", "inspect"]
+
+def build_info() -> str:
+    """JSON: package_version, candle_version, rustc_version, profile, target, features[], simd (chosen at run time)."""
+
+def inspect(path: str, *, context_length: int | None = None, max_sequences: int = 1) -> str:
+    """JSON from the header alone: architecture, name, quantisation, layers, hidden, vocab, context_length,
+    weights_bytes, kv_bytes_per_token, kv_bytes, work_bytes, total_bytes, has_chat_template.
+
+    Raises ModelFileInvalid, UnsupportedModel, SourceNotFound.
+    """
+
+@final
+class Loader:
+    """One load of one model; `run` blocks (without the GIL), `progress` and `cancel` may be called from other threads."""
+
+    def __new__(
+        cls,
+        path: str,
+        *,
+        context_length: int | None = None,
+        max_sequences: int = 16,
+        max_waiting: int = 256,
+        kv_bytes: int | None = None,
+        threads: int | None = None,
+        step_tokens: int | None = None,
+        chat_template: str | None = None,
+    ) -> Loader: ...
+    def run(self) -> Engine: ...
+    def progress(self) -> tuple[str, int, int]:
+        """(stage, done bytes, total bytes); stages: open, weights, warmup, done."""
+    def cancel(self) -> None: ...
+
+@final
+class Prompt:
+    """Token ids, kept on the Rust side."""
+
+    def __new__(cls, tokens: Sequence[int]) -> Prompt: ...
+    def __len__(self) -> int: ...
+    def tokens(self) -> list[int]: ...
+
+@final
+class Ending:
+    """How one request ended. `reason` is stop, length, cancelled or error."""
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def stop_string(self) -> str | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+    @property
+    def cached_tokens(self) -> int: ...
+    @property
+    def queue_seconds(self) -> float: ...
+    @property
+    def prefill_seconds(self) -> float: ...
+    @property
+    def decode_seconds(self) -> float: ...
+
+@final
+class Event:
+    """What one engine step made for one request: text that may be shown, and how many tokens it stands for."""
+
+    @property
+    def request(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def ending(self) -> Ending | None: ...
+
+@final
+class Engine:
+    """A loaded model with its engine thread."""
+
+    def info(self) -> str:
+        """JSON: architecture, name, quantisation, context_length (as limited by memory), vocab, weights_bytes,
+        kv_bytes, kv_block_tokens, threads, simd, has_chat_template, defaults{temperature?, top_k?, top_p?, min_p?, repetition_penalty?}."""
+    def encode_chat(
+        self,
+        messages: bytes,
+        *,
+        tools: bytes | None = None,
+        kwargs: bytes | None = None,
+        add_generation_prompt: bool = True,
+    ) -> Prompt:
+        """Render the model's chat template (JSON in) and tokenise; user text never becomes a control token.
+
+        Raises TemplateFailed.
+        """
+    def encode_text(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> Prompt: ...
+    def decode(self, tokens: Sequence[int]) -> str: ...
+    def submit(
+        self,
+        prompt: Prompt,
+        *,
+        max_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        repetition_penalty: float = 1.0,
+        stop: Sequence[str] = (),
+        min_tokens: int = 0,
+        ignore_eos: bool = False,
+    ) -> int:
+        """Queue a request, return its id. Raises QueueFull, ContextLengthExceeded, InvalidField, EngineFailed."""
+    def cancel(self, request: int) -> None: ...
+    def drain(self) -> list[Event]:
+        """All events since the last call; clears the eventfd."""
+    def fileno(self) -> int: ...
+    def stats(self) -> str:
+        """JSON: running, waiting, blocks_used, blocks_cached, blocks_total, steps, prefill_tokens, decode_tokens,
+        finished, cancelled, preemptions, prefix_queries, prefix_hits, last_step_age_seconds, failed (null or text)."""
+    def close(self) -> None:
+        """Stop the thread and free the memory; idempotent."""
