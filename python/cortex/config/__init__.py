@@ -1,0 +1,34 @@
+"""Configuration: TOML files and environment become frozen values, or an error that says where and what instead."""
+
+from cortex.config.gateway import (
+    EvictionConfig,
+    GatewayConfig,
+    GatewaySection,
+    NeuronPeer,
+    catalogue_path,
+    load_gateway,
+    split_address,
+)
+from cortex.config.loader import Loaded
+from cortex.config.models import ModelProfile, ModelsConfig, load_models
+from cortex.config.neuron import AdmissionConfig, CandleConfig, DefaultModel, NeuronConfig, SourceConfig, load_neuron
+
+__all__ = [
+    "AdmissionConfig",
+    "CandleConfig",
+    "DefaultModel",
+    "EvictionConfig",
+    "GatewayConfig",
+    "GatewaySection",
+    "Loaded",
+    "ModelProfile",
+    "ModelsConfig",
+    "NeuronConfig",
+    "NeuronPeer",
+    "SourceConfig",
+    "catalogue_path",
+    "load_gateway",
+    "load_models",
+    "load_neuron",
+    "split_address",
+]

@@ -1,0 +1,93 @@
+"""cortex.toml: where the gateway listens, its neurons, its eviction strategy."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from cortex.config.loader import Loaded, load
+from cortex.errors import ConfigError
+
+__all__ = [
+    "EvictionConfig",
+    "GatewayConfig",
+    "GatewaySection",
+    "NeuronPeer",
+    "catalogue_path",
+    "load_gateway",
+    "split_address",
+]
+
+DEFAULT_PATH = Path("/etc/cortex/cortex.toml")
+DEFAULT_CATALOGUE = Path("/etc/cortex/models.toml")
+Address = Annotated[
+    str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):\d{1,5}$", examples=["127.0.0.1:31313"])
+]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class GatewaySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[gateway]`. Addresses are `host:port`; times are seconds."""
+
+    listen: Address = "127.0.0.1:31313"
+    metrics_listen: Address = "127.0.0.1:31314"
+    max_body_bytes: Annotated[int, msgspec.Meta(gt=0)] = 64 * 1024 * 1024
+    load_wait_secs: Positive = 600.0
+    idle_timeout_secs: Positive = 600.0
+    keep_alive_secs: Positive = 5.0
+    poll_secs: Positive = 5.0
+    drain_secs: Positive = 30.0
+
+
+class EvictionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[eviction]`. `defrag_after_cycles` = load/unload cycles per host before a warning; 0 = never."""
+
+    strategy: Literal["lru", "priority"] = "lru"
+    defrag_after_cycles: Annotated[int, msgspec.Meta(ge=0)] = 0
+    min_residency_secs: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
+class NeuronPeer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[neurons]]`: one host daemon by name and base URL."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    endpoint: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s]+/?$", examples=["http://beast:13131"])]
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of cortex.toml; a relative `models_config` stands beside the file."""
+
+    gateway: GatewaySection = GatewaySection()
+    eviction: EvictionConfig = EvictionConfig()
+    neurons: tuple[NeuronPeer, ...] = ()
+    models_config: str | None = None
+
+
+REFUSED = {
+    "nodes": "rename [[nodes]] to [[neurons]] (name, endpoint; endpoints are http://HOST:13131)",
+    "entitlements": "API keys of the original are not read by this version; remove the section",
+    "upstream": "the original's account service is not supported; remove the section",
+}
+
+
+def load_gateway(path: Path | None, environ: Mapping[str, str]) -> Loaded[GatewayConfig]:
+    """Read cortex.toml (`path`, else the default place if it is there) and `CORTEX_` overrides; raises ConfigError."""
+    return load(GatewayConfig, path, default_path=DEFAULT_PATH, prefix="CORTEX_", environ=environ, refused=REFUSED)
+
+
+def catalogue_path(loaded: Loaded[GatewayConfig]) -> Path | None:
+    """Where models.toml is: as written (relative to cortex.toml), beside it, at the packaged place, or None."""
+    folder = loaded.path.parent if loaded.path else Path.cwd()
+    if loaded.config.models_config is not None:
+        return folder / loaded.config.models_config
+    beside = loaded.path.parent / "models.toml" if loaded.path else None
+    return next((path for path in (beside, DEFAULT_CATALOGUE) if path is not None and path.is_file()), None)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port` as a pair; raises ConfigError for a port out of range."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{address}: the port must be 0 to 65535")
+    return host.strip("[]"), int(port)
