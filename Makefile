@@ -1,0 +1,104 @@
+# Two commands do it all on a fresh machine: `make demo` and `make test`. Everything else is a part of them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cortex
+# Outside the clone, so that a second clone (and CI) rebuilds only our own crates.
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+RUST_SOURCES := $(shell find rust Cargo.toml Cargo.lock -name '*.rs' -o -name 'Cargo.*' 2>/dev/null)
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: tools
+tools:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "cortex needs Python 3.11 to 3.14: install python3 (or set PYTHON=/path/to/python3.x)." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is missing: apt-get install python3-venv (Debian), or install a full python3." >&2; exit 1; }
+	@command -v cargo >/dev/null || \
+	  { echo "Rust is missing: install it from https://rustup.rs, or: dnf install cargo rustc." >&2; exit 1; }
+	@command -v cc >/dev/null || \
+	  { echo "A C compiler is missing: apt-get install build-essential, or: dnf install gcc gcc-c++." >&2; exit 1; }
+
+$(VENV)/.runtime: requirements.txt requirements-dev.txt | tools
+	@echo "==> virtual environment and locked dependencies ($(VENV))"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --progress-bar on -r requirements.txt $$(grep '^maturin==' requirements-dev.txt)
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	@echo "==> development dependencies"
+	$(BIN)/python -m pip install --progress-bar on -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.built: $(RUST_SOURCES) pyproject.toml $(VENV)/.runtime
+	@echo "==> the engine, release build (a few minutes the first time; cargo's target: $(CARGO_TARGET_DIR))"
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release
+	@touch $@
+
+.PHONY: build
+build: $(VENV)/.built ## build the extension into .venv
+
+.PHONY: model
+model: $(VENV)/.built ## fetch the small real model (SmolLM2-135M-Instruct, 93 MB) into the cache
+	@$(BIN)/cortex starter-model
+
+.PHONY: demo
+demo: model ## gateway + neuron + a small real model, asked through both dialects (KEEP=1 leaves it running)
+	@$(BIN)/cortex demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: test-rust test-python ## every test: Rust, Python, house rules, end to end on the real model
+
+.PHONY: test-rust
+test-rust: | tools model
+	@echo "==> Rust tests"
+	cargo test --workspace --locked
+
+.PHONY: test-python
+test-python: $(VENV)/.dev $(VENV)/.built model
+	@echo "==> Python tests"
+	$(PYTEST)
+
+.PHONY: lint
+lint: $(VENV)/.dev $(VENV)/.built ## formatting, types, layers, clippy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: format
+format: $(VENV)/.dev ## rewrite to the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cargo fmt
+
+.PHONY: bench
+bench: $(VENV)/.dev $(VENV)/.built model ## the benchmarks (pytest-benchmark)
+	$(PYTEST) benches --benchmark-enable --benchmark-only
+
+.PHONY: wheel
+wheel: $(VENV)/.runtime ## the abi3 wheel, in dist/
+	$(BIN)/maturin build --profile dist --out dist
+
+.PHONY: lock
+lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
+	  --no-annotate pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+.PHONY: clean
+clean: ## remove what was built here (the cache stays)
+	rm -rf $(VENV) dist build python/cortex/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
