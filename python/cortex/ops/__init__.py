@@ -1,0 +1,1 @@
+"""Operations: the starter model; deploy and validate of a fleet."""
