@@ -1,0 +1,119 @@
+"""The command `cortex`: gateway, everything-in-one, status, demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cortex.cli.output import fail, say
+from cortex.errors import CortexError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="One OpenAI- and Anthropic-compatible endpoint in front of every GPU and CPU host you own.",
+)
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="cortex.toml; else /etc/cortex/cortex.toml.")]
+Listen = Annotated[str | None, typer.Option(help="API address, host:port; overrides the configuration.")]
+MetricsListen = Annotated[str | None, typer.Option(help="Prometheus address, host:port.")]
+Level = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+Format = Annotated[str, typer.Option("--log-format", help="text or json.")]
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    listen: Listen = None,
+    metrics_listen: MetricsListen = None,
+    log_level: Level = "info",
+    log_format: Format = "text",
+) -> None:
+    """Run the gateway."""
+    from cortex.cli.services import run_gateway
+
+    run_gateway(config, listen=listen, metrics_listen=metrics_listen, log_level=log_level, log_format=log_format)
+
+
+@app.command()
+def up(
+    model: Annotated[
+        str | None, typer.Argument(help="Repository, .gguf file or folder; without it the small starter model.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The name clients use for the model.")] = None,
+    quant: Annotated[str | None, typer.Option(help="Which GGUF file of a repository: Q4_K_M, Q8_0, ...")] = None,
+    listen: Listen = None,
+    metrics_listen: MetricsListen = None,
+    neuron_port: Annotated[int, typer.Option(help="Port of the embedded neuron.", min=0, max=65535)] = 13131,
+    threads: Annotated[int | None, typer.Option(help="Engine threads; default: the cores we may use.", min=1)] = None,
+    log_level: Level = "info",
+    log_format: Format = "text",
+) -> None:
+    """Run a gateway and a neuron on this machine, in one process, without configuration."""
+    from cortex.cli.up import UpOptions, run_up
+
+    options = UpOptions(
+        model=model,
+        name=name,
+        quant=quant,
+        listen=listen or "127.0.0.1:31313",
+        metrics_listen=metrics_listen or "127.0.0.1:31314",
+        neuron_port=neuron_port,
+        threads=threads,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    run_up(options)
+
+
+@app.command()
+def status(
+    endpoint: Annotated[str, typer.Option("--endpoint", "-e", help="The gateway.")] = "http://localhost:31313",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """Show hosts, devices, memory, models and loads in progress."""
+    from cortex.cli.status import show_status
+
+    show_status(endpoint, as_json=as_json)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
+) -> None:
+    """Start everything, ask a question through both dialects, show answers and speed."""
+    from cortex.cli.demo import run_demo
+
+    run_demo(keep=keep)
+
+
+@app.command("starter-model")
+def starter_model() -> None:
+    """Fetch the small starter model into the cache and print its path."""
+    from cortex.ops.starter import ensure_starter
+
+    typer.echo(ensure_starter(say))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(installed("helexa-cortex"))
+
+
+def main() -> None:
+    """Entry point: our own errors become one line and a hint."""
+    try:
+        app()
+    except CortexError as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    main()
