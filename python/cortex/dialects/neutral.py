@@ -1,10 +1,14 @@
-"""The neutral form that every dialect decodes to and encodes from: requests, messages, events."""
+"""The neutral form that every dialect decodes to and encodes from: requests, messages, events.
+
+Also here: `require_supported`, the one place that says which fields an engine must have a capability for.
+"""
 
 from typing import Any, Literal
 
 import msgspec
 
-from cortex.errors import CortexError
+from cortex.dialects.image import Image
+from cortex.errors import CortexError, UnsupportedParameter
 from cortex.types import FinishReason, Usage
 
 __all__ = [
@@ -12,7 +16,6 @@ __all__ = [
     "ChatRequest",
     "Ended",
     "Failed",
-    "Image",
     "Message",
     "ReasoningDelta",
     "Sampling",
@@ -20,13 +23,8 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "require_supported",
 ]
-
-
-class Image(msgspec.Struct, frozen=True, kw_only=True, tag="image"):
-    """An image given inline (`data:` URL) or by URL."""
-
-    url: str
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +57,10 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampling fields; None = not given (the model's generation_config, then the engine's default)."""
+    """Sampling fields; None = not given (the model's generation_config, then the engine's default).
+
+    `top_k` 0 means that every token stays in; `seed` is any signed 64-bit number.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -139,3 +140,53 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 ChatEvent = TextDelta | ReasoningDelta | ToolCallDelta | Ended | Failed
+
+
+def require_supported(request: ChatRequest, capabilities: frozenset[str]) -> ChatRequest:
+    """The request an engine with these capabilities runs, or UnsupportedParameter naming the field it cannot honour.
+
+    Capabilities: `n`, `logprobs`, `logit_bias`, `structured`, `images`, `reasoning`, `tools` (calls are parsed) and
+    `tools_template` (calls are not parsed, but the model's template shows the tools).
+    1. A field that changes the answer and has no capability is refused.
+    2. An explicit wish to think is dropped and named in `ignored` where the model cannot think: agents always ask.
+    3. Tools without `tools`: a forced call is refused; else they stay if the template shows them and may be used,
+       and are dropped and named in `ignored` otherwise.
+    """
+    needs = {
+        "n": ("n", request.n > 1),
+        "logprobs": ("logprobs", request.logprobs or request.top_logprobs is not None),
+        "logit_bias": ("logit_bias", bool(request.sampling.logit_bias)),
+        "response_format": ("structured", request.response_format is not None),
+    }
+    for field, (capability, wanted) in needs.items():  # 1.
+        if wanted and capability not in capabilities:
+            raise UnsupportedParameter(f"The model cannot honour `{field}` here; leave it out.", param=field)
+    if "images" not in capabilities:
+        _refuse_images(request.messages)
+    if request.thinking and "reasoning" not in capabilities:  # 2.
+        request = msgspec.structs.replace(request, thinking=None, ignored=(*request.ignored, "thinking"))
+    return _fit_tools(request, capabilities)  # 3.
+
+
+def _refuse_images(messages: tuple[Message, ...]) -> None:
+    for index, message in enumerate(messages):
+        if not isinstance(message.content, str) and any(isinstance(part, Image) for part in message.content):
+            raise UnsupportedParameter("The model takes text only, no images.", param=f"messages[{index}].content")
+
+
+def _fit_tools(request: ChatRequest, capabilities: frozenset[str]) -> ChatRequest:
+    if not request.tools or "tools" in capabilities:
+        return request
+    choice = request.tool_choice
+    if choice not in (None, "auto", "none"):
+        raise UnsupportedParameter(
+            "The model cannot be made to call a tool here; use `auto` or leave it out.", param="tool_choice"
+        )
+    if choice != "none" and "tools_template" in capabilities:
+        return request
+    named = ("tools", "tool_choice" if choice == "auto" else None)
+    parallel = None if request.parallel_tool_calls is None else "parallel_tool_calls"
+    dropped = tuple(name for name in (*named, parallel) if name is not None)
+    return msgspec.structs.replace(
+        request, tools=(), tool_choice=None, parallel_tool_calls=None, ignored=(*request.ignored, *dropped)
+    )

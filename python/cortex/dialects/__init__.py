@@ -1,0 +1,1 @@
+"""Pure codecs: what the clients' dialects say on the wire, and the neutral form between them."""
