@@ -1,0 +1,48 @@
+//! What the engine says to its owner: text of a step, and how a request ended.
+
+/// Why a request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FinishReason {
+    /// An end-of-sequence token or a stop string.
+    Stop,
+    /// `max_tokens` were generated.
+    Length,
+    /// The owner cancelled.
+    Cancelled,
+    /// The engine could not go on; the text says why.
+    Error(String),
+}
+
+/// How one request ended, with its counts and times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    /// Why.
+    pub reason: FinishReason,
+    /// The stop string that ended it, if one did.
+    pub stop_string: Option<String>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Generated tokens, an end-of-sequence token included.
+    pub completion_tokens: usize,
+    /// Prompt tokens that were not computed because a cached prefix held them.
+    pub cached_tokens: usize,
+    /// From submit to the first step that worked on it.
+    pub queue_seconds: f64,
+    /// From there to the first generated token.
+    pub prefill_seconds: f64,
+    /// From the first to the last generated token.
+    pub decode_seconds: f64,
+}
+
+/// What one engine step made for one request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The id that `submit` gave.
+    pub request: u64,
+    /// Text that may be shown.
+    pub text: String,
+    /// Generated tokens that this event stands for; over all events they add up to `completion_tokens`.
+    pub tokens: u32,
+    /// Set on the last event of a request.
+    pub ending: Option<Ending>,
+}
