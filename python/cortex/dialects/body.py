@@ -32,10 +32,14 @@ def parse_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise MalformedJson("The body is nested too deeply.") from exc
 
 
-def field_error(text: str) -> RequestError:
-    """The error class for one message of msgspec's validation; `param` is the path without the leading `$`."""
+def field_error(text: str, base: str = "") -> RequestError:
+    """The error class for one message of msgspec's validation; `param` is the path without the leading `$`.
+
+    `base` is where the validated value stands in the body.
+    """
     place = _PLACE.search(text)
     path = place["path"] if place else ""
+    path = _join(base, path) if path and base else base or path
     reason = text[: place.start()] if place else text
     if unknown := _UNKNOWN.match(reason):
         param = _join(path, unknown["name"])
