@@ -1,0 +1,67 @@
+"""Runs a daemon to its end: uvloop, start, wait for SIGTERM or SIGINT, drain, exit 0."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import uvloop
+
+__all__ = ["Service", "run", "serve_until_signal"]
+
+_log = logging.getLogger("cortex.http")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Service(Protocol):
+    """A daemon: `start` returns when it listens; `stop` drains within a deadline of its own and always ends."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+async def serve_until_signal(service: Service, on_ready: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Start, wait for a signal, stop. A second signal cancels the drain."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    hurry = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        _log.info("%s: draining", signal.Signals(number).name)
+        (hurry if asked.is_set() else asked).set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        await service.start()
+        try:
+            if on_ready is not None:
+                await on_ready()
+            await asked.wait()
+        finally:
+            await _stop(service, hurry)
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def _stop(service: Service, hurry: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as group:
+        stopping = group.create_task(service.stop())
+        hurrying = group.create_task(hurry.wait())
+        await asyncio.wait([stopping, hurrying], return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        stopping.cancel()
+
+
+def run(service: Callable[[], Service], on_ready: Callable[[], Awaitable[None]] | None = None) -> int:
+    """Make the service inside a fresh uvloop and run it; returns the exit code. Errors of the start pass through."""
+
+    async def main() -> None:
+        await serve_until_signal(service(), on_ready)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    return 0
