@@ -1,0 +1,100 @@
+//! How much memory a model needs, from its header alone, before anything is allocated.
+
+use crate::error::WeightsError;
+use crate::model::ModelFile;
+use crate::shape::ModelShape;
+
+/// Tokens of a KV block: the cache is handed out in whole blocks.
+const BLOCK_TOKENS: u64 = 32;
+/// Tokens of one step that the work memory is bounded for, at least.
+const STEP_TOKENS: u64 = 256;
+const WORK_VALUE_BYTES: u64 = 4;
+/// Tokenizer, templates, thread stacks and the like.
+const FIXED_BYTES: u64 = 32 << 20;
+/// One part in this many is lost to fragmentation.
+const FRAGMENTATION: u64 = 20;
+
+/// Bytes by use. Sums saturate: a model that lies about its size is too large, never too small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// All tensors as stored in the file; a shared (tied) one counts once.
+    pub weights_bytes: u64,
+    /// What one token adds while every layer still keeps it.
+    pub kv_bytes_per_token: u64,
+    /// The cache of all sequences at full context; a layer with a window keeps its window and one block.
+    pub kv_bytes: u64,
+    /// Activations of the largest step, logits, and a fixed part.
+    pub work_bytes: u64,
+    /// All of it and 5 % for fragmentation.
+    pub total_bytes: u64,
+}
+
+/// Estimates `file` for `sequences` sequences of `context` tokens each, KV values taking `kv_value_bytes`.
+pub fn estimate(
+    file: &ModelFile,
+    context: usize,
+    sequences: usize,
+    kv_value_bytes: usize,
+) -> Result<(ModelShape, Estimate), WeightsError> {
+    let shape = ModelShape::read(file)?;
+    let weights_bytes = file.weights_bytes();
+    let value_bytes = kv_value_bytes as u64;
+    let kv_bytes_per_token = shape
+        .layer_kv
+        .iter()
+        .fold(0_u64, |sum, layer| sum.saturating_add(layer.values()))
+        .saturating_mul(value_bytes);
+    let kv_bytes = kv_bytes(&shape, context as u64, value_bytes).saturating_mul(sequences as u64);
+    let work_bytes = work_bytes(&shape, sequences as u64);
+    let sum = weights_bytes
+        .saturating_add(kv_bytes)
+        .saturating_add(work_bytes);
+    let estimate = Estimate {
+        weights_bytes,
+        kv_bytes_per_token,
+        kv_bytes,
+        work_bytes,
+        total_bytes: sum.saturating_add(sum / FRAGMENTATION),
+    };
+    Ok((shape, estimate))
+}
+
+/// The cache of one sequence of `context` tokens.
+fn kv_bytes(shape: &ModelShape, context: u64, value_bytes: u64) -> u64 {
+    let blocks = |tokens: u64| tokens.div_ceil(BLOCK_TOKENS).saturating_mul(BLOCK_TOKENS);
+    shape.layer_kv.iter().fold(0_u64, |sum, layer| {
+        let full = blocks(context);
+        // A window is rarely aligned to blocks, so it reaches into one more.
+        let windowed = layer
+            .window
+            .map(|window| blocks(window as u64).saturating_add(BLOCK_TOKENS));
+        let tokens = windowed.map_or(full, |windowed| windowed.min(full));
+        sum.saturating_add(
+            layer
+                .values()
+                .saturating_mul(tokens)
+                .saturating_mul(value_bytes),
+        )
+    })
+}
+
+/// Activations of one step: residual and norm, queries, keys, values, attention output and the feed-forward
+/// intermediates, which live at once in the widest layer; and logits of every sequence.
+fn work_bytes(shape: &ModelShape, sequences: u64) -> u64 {
+    let attention = (shape.heads as u64)
+        .saturating_mul(2)
+        .saturating_add((shape.kv_heads as u64).saturating_mul(2))
+        .saturating_mul(shape.head_dim as u64);
+    let per_token = (shape.hidden as u64)
+        .saturating_mul(4)
+        .saturating_add(attention)
+        .saturating_add((shape.feed_forward as u64).saturating_mul(3));
+    let logits = (shape.vocab as u64)
+        .saturating_mul(2)
+        .saturating_mul(sequences);
+    per_token
+        .saturating_mul(STEP_TOKENS.max(sequences))
+        .saturating_add(logits)
+        .saturating_mul(WORK_VALUE_BYTES)
+        .saturating_add(FIXED_BYTES)
+}
