@@ -1,57 +1,221 @@
 //! The handle on a loaded model: encode, submit, cancel, drain, close.
 
 use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use cortex_text::{ChatTemplate, RenderInput, Specials};
 
 use crate::loader::LoadState;
-use crate::{EngineError, Event, LoadOptions, ModelInfo, SamplingParams, Stats};
+use crate::request::Request;
+use crate::runner::{Runner, Shared};
+use crate::sampler::splitmix;
+use crate::{EngineError, Event, LoadOptions, ModelInfo, SamplingParams, Stats, assembly};
 
-/// A loaded model with its engine thread; all methods may be called from any thread.
+/// A loaded model with its engine thread; every method may be called from any thread.
 pub struct Engine {
     info: ModelInfo,
+    shared: Arc<Shared>,
+    template: Option<ChatTemplate>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Engine {
-    pub(crate) fn load(_options: &LoadOptions, state: &LoadState) -> Result<Self, EngineError> {
-        state.check()?;
-        Err(EngineError::EngineFailed("not yet built".to_owned()))
+    pub(crate) fn load(options: &LoadOptions, state: &LoadState) -> Result<Self, EngineError> {
+        let parts = assembly::assemble(options, state)?;
+        Self::start(parts)
     }
+
+    fn start(parts: assembly::Parts) -> Result<Self, EngineError> {
+        let shared = Arc::clone(&parts.runner.shared);
+        let runner: Runner = parts.runner;
+        let thread = std::thread::Builder::new().name("cortex-engine".to_owned());
+        let thread = thread.spawn(move || runner.run());
+        let thread = thread
+            .map_err(|error| EngineError::EngineFailed(format!("no engine thread: {error}")))?;
+        Ok(Self {
+            info: parts.info,
+            shared,
+            template: parts.template,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// What was loaded.
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
-    /// Render the chat template and tokenise; user text never becomes a control token. Arguments are JSON.
+
+    /// Render the chat template and tokenise; arguments are JSON. User text never becomes a control token.
+    ///
+    /// # Errors
+    /// `TemplateFailed` when there is no template, it refuses the conversation, or the JSON is malformed.
     pub fn encode_chat(
         &self,
-        _messages: &str,
-        _tools: Option<&str>,
-        _kwargs: Option<&str>,
-        _add_generation_prompt: bool,
+        messages: &str,
+        tools: Option<&str>,
+        kwargs: Option<&str>,
+        add_generation_prompt: bool,
     ) -> Result<Vec<u32>, EngineError> {
-        Ok(Vec::new())
+        let template = self.template.as_ref();
+        let template = template
+            .ok_or_else(|| failed("this model has no chat template; use raw completions"))?;
+        let messages = parse("messages", messages)?;
+        let tools = tools.map(|tools| parse("tools", tools)).transpose()?;
+        let kwargs = match kwargs
+            .map(|kwargs| parse("template arguments", kwargs))
+            .transpose()?
+        {
+            None => None,
+            Some(serde_json::Value::Object(kwargs)) => Some(kwargs),
+            Some(_) => return Err(failed("template arguments must be an object")),
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.as_secs());
+        let input = RenderInput {
+            messages: &messages,
+            tools: tools.as_ref(),
+            add_generation_prompt,
+            kwargs: kwargs.as_ref(),
+            now: now as i64,
+        };
+        template
+            .encode(&self.shared.tokenizer, &input)
+            .map_err(|error| failed(error.to_string()))
     }
-    /// Tokenise a text; `add_special` puts BOS in front by the tokenizer's rule.
+
+    /// Tokenise a text. `add_special` puts BOS in front by the tokenizer's rule; `parse_special` reads names of
+    /// control tokens as such, otherwise they are plain text.
+    ///
+    /// # Errors
+    /// `InvalidField` when the tokenizer cannot represent the text.
     pub fn encode_text(
         &self,
-        _text: &str,
-        _add_special: bool,
-        _parse_special: bool,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
     ) -> Result<Vec<u32>, EngineError> {
-        Ok(Vec::new())
+        let specials = if parse_special {
+            Specials::Parse
+        } else {
+            Specials::AsText
+        };
+        let tokenizer = &self.shared.tokenizer;
+        let tokens = if add_special {
+            tokenizer.encode_prompt(text, specials)
+        } else {
+            tokenizer.encode(text, specials)
+        };
+        tokens.map_err(|error| EngineError::field("text", error.to_string()))
     }
-    pub fn decode(&self, _tokens: &[u32]) -> Result<String, EngineError> {
-        Ok(String::new())
+
+    /// The text of tokens, control tokens left out.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        self.shared.tokenizer.decode(tokens)
     }
-    pub fn submit(&self, _prompt: Vec<u32>, _params: SamplingParams) -> Result<u64, EngineError> {
-        Ok(0)
+
+    /// Queue a request and return its id.
+    ///
+    /// # Errors
+    /// `InvalidField`, `ContextLengthExceeded`, `QueueFull`, `EngineFailed`.
+    pub fn submit(&self, prompt: Vec<u32>, params: SamplingParams) -> Result<u64, EngineError> {
+        params.check()?;
+        self.check_prompt(&prompt, params.max_tokens)?;
+        let submitted = Instant::now();
+        self.shared.mailbox.submit(|id| Request {
+            id,
+            seed: params.seed.unwrap_or_else(|| fresh_seed(id)),
+            prompt: prompt.into(),
+            params,
+            submitted,
+        })
     }
-    pub fn cancel(&self, _request: u64) {}
+
+    fn check_prompt(&self, prompt: &[u32], max_tokens: usize) -> Result<(), EngineError> {
+        if prompt.is_empty() {
+            return Err(EngineError::field("prompt", "must have at least one token"));
+        }
+        let vocab = self.info.vocab;
+        if let Some(token) = prompt.iter().find(|token| **token as usize >= vocab) {
+            let reason = format!("token {token} is not in the vocabulary of {vocab}");
+            return Err(EngineError::field("prompt", reason));
+        }
+        let limit = self.info.context_length;
+        if prompt.len().saturating_add(max_tokens) > limit {
+            return Err(EngineError::ContextLengthExceeded {
+                prompt_tokens: prompt.len(),
+                max_tokens,
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// End a request; its blocks are free within one step. An id that has ended is ignored.
+    pub fn cancel(&self, request: u64) {
+        self.shared.mailbox.cancel(request);
+    }
+
+    /// All events since the last call; clears the eventfd.
     pub fn drain(&self) -> Vec<Event> {
-        Vec::new()
+        self.shared.mailbox.drain()
     }
+
+    /// Readable when there are events; written at most once a step.
     pub fn fd(&self) -> RawFd {
-        0
+        self.shared.mailbox.fd()
     }
+
+    /// Counters and state.
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        self.shared.gauge.read()
     }
-    pub fn close(&self) {}
+
+    /// Cancel what runs, join the thread and free the model; idempotent. Events may still be drained.
+    pub fn close(&self) {
+        self.shared.mailbox.close();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // The thread catches its own panics; a join error would have nothing to add to stats().failed.
+            let _ = thread.join();
+            give_memory_back();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Returns freed heap pages to the system; glibc keeps them otherwise.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes no pointers and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+fn failed(text: impl Into<String>) -> EngineError {
+    EngineError::TemplateFailed(text.into())
+}
+
+fn parse(what: &str, json: &str) -> Result<serde_json::Value, EngineError> {
+    serde_json::from_str(json).map_err(|error| failed(format!("{what}: {error}")))
+}
+
+/// A seed for a request that named none; differs between requests and between processes.
+fn fresh_seed(id: u64) -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_nanos() as u64);
+    splitmix(now ^ splitmix(id ^ u64::from(std::process::id())))
 }

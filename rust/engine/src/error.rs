@@ -1,18 +1,14 @@
 //! Everything that can go wrong in the engine, one enum; the bindings map each variant to one Python class.
 
+use cortex_weights::{ErrorKind, WeightsError};
 use thiserror::Error;
 
 /// Errors of loading a model and of submitting requests to it.
 #[derive(Debug, Clone, Error)]
 pub enum EngineError {
     /// There is no file or folder at the path.
-    #[error("{path}: {reason}")]
-    SourceNotFound {
-        /// What was asked for.
-        path: String,
-        /// The system's words.
-        reason: String,
-    },
+    #[error("{0}")]
+    SourceNotFound(String),
     /// A model file is cut short, lies about its sizes, or is no model file.
     #[error("{0}")]
     ModelFileInvalid(String),
@@ -64,6 +60,16 @@ impl EngineError {
         Self::InvalidField {
             field,
             reason: reason.into(),
+        }
+    }
+}
+
+impl From<WeightsError> for EngineError {
+    fn from(error: WeightsError) -> Self {
+        match error.kind() {
+            ErrorKind::NotFound => Self::SourceNotFound(error.to_string()),
+            ErrorKind::Unsupported => Self::UnsupportedModel(error.to_string()),
+            ErrorKind::Invalid => Self::ModelFileInvalid(error.to_string()),
         }
     }
 }

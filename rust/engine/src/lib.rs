@@ -1,11 +1,20 @@
 //! cortex-engine: models on candle with our kernels, the sampler, and one engine thread per loaded model.
 
+mod assembly;
 mod engine;
 mod error;
 mod event;
+mod float;
+mod gauge;
 mod info;
 mod loader;
+mod mailbox;
+pub mod model;
+mod request;
+mod runner;
+mod sampler;
 mod sampling;
+mod vocabulary;
 
 pub use engine::Engine;
 pub use error::EngineError;

@@ -1,0 +1,70 @@
+//! The KV tensors of all layers: one pool of blocks, addressed by the scheduler's block numbers.
+
+use candle_core::{DType, Device, Tensor};
+use cortex_kernels::KvLayout;
+
+use super::description::Description;
+use crate::EngineError;
+
+/// How keys and values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvType {
+    /// Four bytes a value.
+    F32,
+}
+
+impl KvType {
+    /// Bytes of one value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// Keys and values of every layer.
+pub struct KvCache {
+    layout: KvLayout,
+    /// One a layer: `[2 (keys, values), blocks, kv heads, block size, head size]`.
+    layers: Vec<Tensor>,
+}
+
+impl KvCache {
+    /// Reserve a pool; its pages are touched only when blocks are written.
+    pub fn new(
+        shape: &Description,
+        blocks: usize,
+        block_size: usize,
+        device: &Device,
+    ) -> Result<Self, EngineError> {
+        let layout = KvLayout {
+            block_size,
+            kv_heads: shape.kv_heads,
+            head_dim: shape.head_dim,
+        };
+        let dims = (2, blocks, shape.kv_heads, block_size, shape.head_dim);
+        let layers = (0..shape.layers).map(|_| Tensor::zeros(dims, DType::F32, device));
+        let layers = layers.collect::<Result<Vec<_>, _>>();
+        let layers =
+            layers.map_err(|error| EngineError::EngineFailed(format!("KV pool: {error}")))?;
+        Ok(Self { layout, layers })
+    }
+
+    /// Bytes that one token takes over all layers.
+    pub fn bytes_per_token(shape: &Description, ty: KvType) -> u64 {
+        (2 * shape.layers * shape.kv_heads * shape.head_dim * ty.bytes()) as u64
+    }
+
+    /// Tokens of one block.
+    pub fn block_size(&self) -> usize {
+        self.layout.block_size
+    }
+
+    pub(crate) fn layout(&self) -> KvLayout {
+        self.layout
+    }
+
+    pub(crate) fn layer(&self, layer: usize) -> &Tensor {
+        &self.layers[layer]
+    }
+}

@@ -1,0 +1,20 @@
+//! The model: a description as data, two loaders, one decoder over ragged batches.
+
+mod batch;
+mod decoder;
+mod description;
+mod family;
+mod from_config;
+mod from_gguf;
+mod kv_cache;
+mod operations;
+mod rope;
+mod tensors;
+
+pub use batch::{Batch, Outputs};
+pub(crate) use decoder::describe;
+pub use decoder::{Decoder, Trace};
+pub(crate) use description::invalid;
+pub use description::{Activation, Description};
+pub use kv_cache::{KvCache, KvType};
+pub use rope::{Llama3Scaling, Rope, RopeKind, RopeScaling};

@@ -1,0 +1,230 @@
+//! The engine thread: collect orders, schedule, run the batch, sample, publish; parked when there is nothing to do.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::{CpuStorage, Storage, Tensor};
+use cortex_scheduler::{NewSequence, Scheduler, SequenceId, Work};
+use cortex_text::Tokenizer;
+
+use crate::gauge::Gauge;
+use crate::mailbox::{Mailbox, Orders};
+use crate::model::{Batch, Decoder, KvCache, Outputs};
+use crate::request::{Active, Request};
+use crate::sampler::{Row, Sampler};
+use crate::{Event, FinishReason};
+
+/// What the engine thread and the handle share.
+pub(crate) struct Shared {
+    pub mailbox: Mailbox,
+    pub gauge: Gauge,
+    pub tokenizer: Arc<Tokenizer>,
+    /// Every id that ends a sequence, sorted.
+    pub eos: Vec<u32>,
+}
+
+/// What the engine thread owns.
+pub(crate) struct Runner {
+    pub decoder: Decoder,
+    pub cache: KvCache,
+    pub scheduler: Scheduler,
+    pub shared: Arc<Shared>,
+    active: HashMap<u64, Active>,
+    sampler: Sampler,
+    batch: Batch,
+    events: Vec<Event>,
+}
+
+/// A step could not be completed; the model is not to be trusted any more.
+struct Fault(String);
+
+impl Runner {
+    pub fn new(
+        decoder: Decoder,
+        cache: KvCache,
+        scheduler: Scheduler,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let batch = Batch::new(cache.block_size());
+        Self {
+            decoder,
+            cache,
+            scheduler,
+            shared,
+            active: HashMap::new(),
+            sampler: Sampler::default(),
+            batch,
+            events: Vec::new(),
+        }
+    }
+
+    /// Work until closed; a fault or a panic ends every request with its text.
+    pub fn run(mut self) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.work_until_closed()));
+        let failure = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(Fault(text))) => Some(text),
+            Err(panic) => Some(format!("panic: {}", panic_text(panic.as_ref()))),
+        };
+        self.end_all(failure);
+    }
+
+    fn work_until_closed(&mut self) -> Result<(), Fault> {
+        loop {
+            let idle = self.active.is_empty();
+            if idle {
+                self.shared.gauge.rest(&self.scheduler.stats());
+            }
+            let orders = self.shared.mailbox.collect(idle);
+            self.shared.gauge.wake();
+            if orders.closing {
+                self.accept(orders);
+                return Ok(());
+            }
+            self.accept(orders);
+            if !self.active.is_empty() {
+                self.step()?;
+            }
+            self.shared.gauge.state(&self.scheduler.stats());
+            self.shared.mailbox.publish(&mut self.events);
+        }
+    }
+
+    /// New requests go to the scheduler, cancelled ones give their blocks back.
+    fn accept(&mut self, orders: Orders) {
+        for request in orders.submitted {
+            self.add(request);
+        }
+        for id in orders.cancelled {
+            if let Some(mut active) = self.active.remove(&id) {
+                self.scheduler.cancel(SequenceId(id));
+                self.shared.gauge.cancelled();
+                self.events.push(active.end(FinishReason::Cancelled));
+            }
+        }
+    }
+
+    fn add(&mut self, request: Request) {
+        let id = request.id;
+        let sequence = NewSequence {
+            id: SequenceId(id),
+            prompt: Arc::clone(&request.prompt),
+            max_new_tokens: request.params.max_tokens,
+            cache_salt: 0,
+        };
+        let mut active = Active::new(request, &self.shared.tokenizer);
+        match self.scheduler.add(sequence) {
+            Ok(()) => {
+                self.active.insert(id, active);
+            }
+            Err(refusal) => {
+                let reason = FinishReason::Error(refusal.to_string());
+                self.events.push(active.end(reason));
+            }
+        }
+    }
+
+    /// One ragged batch.
+    fn step(&mut self) -> Result<(), Fault> {
+        let step = self.scheduler.schedule();
+        let now = Instant::now();
+        if step.work.is_empty() {
+            return Err(Fault(
+                "the scheduler has sequences but no work for them".to_owned(),
+            ));
+        }
+        self.batch.clear();
+        for work in &step.work {
+            let outputs = if work.sample {
+                Outputs::Last
+            } else {
+                Outputs::None
+            };
+            self.batch
+                .push(work.start, &work.tokens, &work.blocks, outputs);
+            if let Some(active) = self.active.get_mut(&work.id.0) {
+                active.start(now, self.scheduler.cached_tokens(work.id));
+            }
+        }
+        let logits = self.decoder.forward(&self.batch, &self.cache);
+        let logits = logits.map_err(|error| Fault(format!("forward pass: {error}")))?;
+        let sampled: Vec<&Work> = step.work.iter().filter(|work| work.sample).collect();
+        self.shared
+            .gauge
+            .step(self.batch.len() - sampled.len(), sampled.len());
+        if let Some(logits) = logits {
+            self.sample(&sampled, &logits)?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, sampled: &[&Work], logits: &Tensor) -> Result<(), Fault> {
+        let vocab = self.decoder.description().vocab;
+        let (storage, layout) = logits.storage_and_layout();
+        let Storage::Cpu(CpuStorage::F32(all)) = &*storage else {
+            return Err(Fault("logits are not f32 on the CPU".to_owned()));
+        };
+        let rows = all[layout.start_offset()..].chunks_exact(vocab);
+        for (work, logits) in sampled.iter().zip(rows) {
+            self.sample_one(work.id, logits);
+        }
+        Ok(())
+    }
+
+    fn sample_one(&mut self, id: SequenceId, logits: &[f32]) {
+        let Some(active) = self.active.get_mut(&id.0) else {
+            return;
+        };
+        let eos = &self.shared.eos;
+        let token = self.sampler.sample(&Row {
+            logits,
+            params: &active.request.params,
+            seed: active.request.seed,
+            position: active.position(),
+            counts: active.counts.as_ref(),
+            forbidden: if active.must_go_on() { eos } else { &[] },
+        });
+        let event = match token {
+            Ok(token) => {
+                self.scheduler.commit(id, token);
+                active.take(token, eos.binary_search(&token).is_ok(), Instant::now())
+            }
+            Err(error) => active.end(FinishReason::Error(error.to_string())),
+        };
+        if event.ending.is_some() {
+            self.scheduler.finish(id);
+            self.active.remove(&id.0);
+            self.shared.gauge.finished();
+        }
+        self.events.push(event);
+    }
+
+    /// Nothing is taken any more; every request gets its last event.
+    fn end_all(&mut self, failure: Option<String>) {
+        let closed = failure
+            .clone()
+            .unwrap_or_else(|| "the model was unloaded".to_owned());
+        let late = self.shared.mailbox.refuse(closed);
+        let reason = failure
+            .clone()
+            .map_or(FinishReason::Cancelled, FinishReason::Error);
+        for request in late {
+            let id = request.id;
+            self.active
+                .insert(id, Active::new(request, &self.shared.tokenizer));
+        }
+        for (_, mut active) in self.active.drain() {
+            self.events.push(active.end(reason.clone()));
+        }
+        self.shared.gauge.end(failure);
+        self.shared.mailbox.publish(&mut self.events);
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
+}

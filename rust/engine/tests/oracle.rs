@@ -1,0 +1,276 @@
+//! Tiny random models against the outputs of the reference.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{
+    Lone, argmax, deviation, floats, ids, json, log_prob, max_difference, own_model,
+    rms_difference, shared_fixture,
+};
+use cortex_engine::model::Outputs;
+use serde_json::Value;
+
+/// Absolute, on logits and log-probabilities of the float32 path.
+const EXACT: f32 = 1e-3;
+/// For 8-bit activations, in standard deviations of the logits.
+const QUANTISED_WORST: f32 = 0.25;
+const QUANTISED_RMS: f32 = 0.08;
+
+/// How close a model must come.
+#[derive(Clone, Copy)]
+enum Tolerance {
+    Exact,
+    Quantised,
+}
+
+fn check(model: &Path, expected: &Path, tolerance: Tolerance) {
+    let expected = json(expected);
+    let lone = Lone::open(model);
+    if let Tolerance::Exact = tolerance {
+        check_layers(&lone, &expected);
+    }
+    for prompt in expected["prompts"].as_array().unwrap() {
+        check_prompt(&lone, prompt, tolerance);
+        check_greedy(&lone, prompt, tolerance);
+    }
+}
+
+/// The first wrong layer, if there is one.
+fn check_layers(lone: &Lone, expected: &Value) {
+    let Some(layers) = expected["layers"]["last_token"].as_array() else {
+        return;
+    };
+    let prompt = expected["prompts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|prompt| prompt["length"] == 7);
+    let trace = lone.trace(&ids(&prompt.unwrap()["input_ids"]));
+    assert_eq!(trace.len(), layers.len());
+    for (layer, (ours, theirs)) in trace.iter().zip(layers).enumerate() {
+        let off = max_difference(ours, &floats(theirs));
+        assert!(off < EXACT, "hidden state {layer} is off by {off}");
+    }
+}
+
+fn check_prompt(lone: &Lone, prompt: &Value, tolerance: Tolerance) {
+    let tokens = ids(&prompt["input_ids"]);
+    let rows = lone.logits(0, &tokens, Outputs::All);
+    let last = floats(&prompt["last_logits"]);
+    let ours = rows.last().unwrap();
+    let unit = deviation(&last);
+    let (worst, rms) = (max_difference(ours, &last), rms_difference(ours, &last));
+    let threshold = match tolerance {
+        Tolerance::Exact => {
+            assert!(
+                worst < EXACT,
+                "{} tokens: logits off by {worst}",
+                tokens.len()
+            );
+            2.0 * EXACT
+        }
+        Tolerance::Quantised => {
+            let (worst, rms) = (worst / unit, rms / unit);
+            assert!(
+                worst < QUANTISED_WORST,
+                "{} tokens: worst logit off by {worst} units",
+                tokens.len()
+            );
+            assert!(
+                rms < QUANTISED_RMS,
+                "{} tokens: logits off by {rms} units rms",
+                tokens.len()
+            );
+            QUANTISED_WORST * unit
+        }
+    };
+    let (best, margins) = (ids(&prompt["argmax"]), floats(&prompt["argmax_margin"]));
+    let log_probs = floats(&prompt["argmax_logprob"]);
+    for (position, row) in rows.iter().enumerate() {
+        if margins[position] > threshold {
+            assert_eq!(
+                argmax(row),
+                best[position],
+                "position {position} of {}",
+                tokens.len()
+            );
+        }
+        if let Tolerance::Exact = tolerance {
+            let off = (log_prob(row, best[position]) - log_probs[position]).abs();
+            assert!(
+                off < EXACT,
+                "position {position}: log-probability off by {off}"
+            );
+        }
+    }
+}
+
+/// 32 greedy tokens through the cache, up to the first step that may go either way.
+fn check_greedy(lone: &Lone, prompt: &Value, tolerance: Tolerance) {
+    let tokens = ids(&prompt["input_ids"]);
+    let greedy = ids(&prompt["greedy"]["ids"]);
+    let margins = floats(&prompt["greedy"]["margin"]);
+    let threshold = match tolerance {
+        Tolerance::Exact => 2e-3 * 0.999,
+        Tolerance::Quantised => QUANTISED_WORST * deviation(&floats(&prompt["last_logits"])),
+    };
+    let mut row = lone.logits(0, &tokens, Outputs::Last).remove(0);
+    for (step, (&id, &margin)) in greedy.iter().zip(&margins).enumerate() {
+        if margin < threshold {
+            return;
+        }
+        assert_eq!(
+            argmax(&row),
+            id,
+            "greedy step {step} after {} tokens",
+            tokens.len()
+        );
+        row = lone
+            .logits(tokens.len() + step, &[id], Outputs::Last)
+            .remove(0);
+    }
+}
+
+fn check_shared(family: &str, model: &str, expected: &str, tolerance: Tolerance) {
+    if let Some(folder) = shared_fixture(&format!("models/{family}")) {
+        check(&folder.join(model), &folder.join(expected), tolerance);
+    }
+}
+
+#[test]
+fn our_own_copy_gives_the_reference_outputs() {
+    let folder = own_model();
+    check(
+        &folder.join("model.safetensors"),
+        &folder.join("expected.json"),
+        Tolerance::Exact,
+    );
+    check(
+        &folder.join("model-q4_1.gguf"),
+        &folder.join("expected-q4_1.json"),
+        Tolerance::Quantised,
+    );
+}
+
+#[test]
+fn safetensors_models_are_exact() {
+    for family in [
+        "llama",
+        "llama-rope3",
+        "llama-wide",
+        "mistral",
+        "qwen2",
+        "qwen3",
+    ] {
+        eprintln!("{family}");
+        check_shared(
+            family,
+            "model.safetensors",
+            "expected.json",
+            Tolerance::Exact,
+        );
+    }
+}
+
+#[test]
+fn bf16_safetensors_with_f32_compute_are_exact() {
+    check_shared(
+        "qwen3",
+        "bf16/model.safetensors",
+        "bf16/expected.json",
+        Tolerance::Exact,
+    );
+    check_shared(
+        "llama-rope3",
+        "bf16/model.safetensors",
+        "bf16/expected.json",
+        Tolerance::Exact,
+    );
+}
+
+#[test]
+fn float_gguf_files_are_exact() {
+    check_shared("llama", "model-f32.gguf", "expected.json", Tolerance::Exact);
+    for family in ["llama-rope3", "qwen2", "qwen3"] {
+        check_shared(family, "model-f32.gguf", "expected.json", Tolerance::Exact);
+    }
+    check_shared(
+        "qwen2",
+        "model-bf16.gguf",
+        "expected-bf16.json",
+        Tolerance::Exact,
+    );
+    check_shared(
+        "llama",
+        "model-f16.gguf",
+        "expected-f16.json",
+        Tolerance::Exact,
+    );
+    check_shared(
+        "llama",
+        "model-bf16.gguf",
+        "expected-bf16.json",
+        Tolerance::Exact,
+    );
+}
+
+#[test]
+fn quantised_gguf_files_stay_within_the_noise_of_8_bit_activations() {
+    for ty in ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "mxfp4", "mixed"] {
+        eprintln!("llama {ty}");
+        check_shared(
+            "llama",
+            &format!("model-{ty}.gguf"),
+            &format!("expected-{ty}.json"),
+            Tolerance::Quantised,
+        );
+    }
+    for (family, ty) in [
+        ("llama-rope3", "q8_0"),
+        ("qwen3", "q4_0"),
+        ("qwen3", "q5_1"),
+        ("qwen3", "q8_0"),
+    ] {
+        eprintln!("{family} {ty}");
+        check_shared(
+            family,
+            &format!("model-{ty}.gguf"),
+            &format!("expected-{ty}.json"),
+            Tolerance::Quantised,
+        );
+    }
+    for ty in ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"] {
+        eprintln!("qwen2 {ty}");
+        check_shared(
+            "qwen2",
+            &format!("model-{ty}.gguf"),
+            &format!("expected-{ty}.json"),
+            Tolerance::Quantised,
+        );
+    }
+    for ty in [
+        "iq4_nl", "iq4_xs", "q2_k", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k",
+    ] {
+        eprintln!("llama-wide {ty}");
+        check_shared(
+            "llama-wide",
+            &format!("model-{ty}.gguf"),
+            &format!("expected-{ty}.json"),
+            Tolerance::Quantised,
+        );
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let folder = own_model();
+    for model in ["model.safetensors", "model-q4_1.gguf"] {
+        let tokens: Vec<u32> = (3..100).collect();
+        let one = Lone::with_threads(&folder.join(model), 1).logits(0, &tokens, Outputs::All);
+        let three = Lone::with_threads(&folder.join(model), 3).logits(0, &tokens, Outputs::All);
+        assert_eq!(one, three);
+    }
+}

@@ -1,0 +1,132 @@
+//! SmolLM2-135M-Instruct against the references, and what it says through the engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::client::load;
+use common::{Lone, ids, json, log_prob, shared_fixture, smollm2};
+use cortex_engine::SamplingParams;
+use cortex_engine::model::Outputs;
+
+/// Largest difference of top-10 log-probabilities between 8-bit activations and float32.
+const QUANTISED: f32 = 0.5;
+/// Between two engines that both use 8-bit activations.
+const SAME_ARITHMETIC: f32 = 0.35;
+
+fn check(reference: &str, tolerance: f32) {
+    let (Some(path), Some(reference)) = (smollm2(), shared_fixture(&format!("real/{reference}")))
+    else {
+        return;
+    };
+    let lone = Lone::open(&path);
+    for result in json(&reference)["results"].as_array().unwrap() {
+        let name = result["name"].as_str().unwrap();
+        let row = lone
+            .logits(0, &ids(&result["token_ids"]), Outputs::Last)
+            .remove(0);
+        let mut order: Vec<u32> = (0..row.len() as u32).collect();
+        order.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]));
+        let top = result["top10"].as_array().unwrap();
+        let found = top
+            .iter()
+            .filter(|entry| order[..10].contains(&(entry["id"].as_u64().unwrap() as u32)));
+        assert!(found.count() >= 8, "{name}: other top-10 tokens");
+        for entry in top {
+            let id = entry["id"].as_u64().unwrap() as u32;
+            let off = (log_prob(&row, id) - entry["logprob"].as_f64().unwrap() as f32).abs();
+            assert!(
+                off < tolerance,
+                "{name}: log-probability of {id} off by {off}"
+            );
+        }
+    }
+}
+
+#[test]
+fn log_probabilities_are_near_the_exact_answer() {
+    check("smollm2_dequant_f32_transformers.json", QUANTISED);
+}
+
+#[test]
+fn log_probabilities_are_near_those_of_another_engine_with_8_bit_activations() {
+    check("smollm2_q4_1_llamacpp.json", SAME_ARITHMETIC);
+}
+
+#[test]
+fn prompts_tokenise_as_in_the_reference() {
+    let (Some(path), Some(reference)) =
+        (smollm2(), shared_fixture("real/smollm2_q4_1_llamacpp.json"))
+    else {
+        return;
+    };
+    let client = load(&path, |options| options.context_length = Some(512));
+    for result in json(&reference)["results"].as_array().unwrap() {
+        let tokens = client
+            .engine
+            .encode_text(result["prompt"].as_str().unwrap(), false, true)
+            .unwrap();
+        assert_eq!(tokens, ids(&result["token_ids"]), "{}", result["name"]);
+    }
+}
+
+#[test]
+fn the_capital_of_france_is_paris() {
+    let Some(path) = smollm2() else {
+        return;
+    };
+    let mut client = load(&path, |_| {});
+    let ask = |content: &str| {
+        let messages = serde_json::json!([
+            {"role": "system", "content": "Answer with one word."},
+            {"role": "user", "content": content}
+        ]);
+        client
+            .engine
+            .encode_chat(&messages.to_string(), None, None, true)
+            .unwrap()
+    };
+    let prompt = ask("What is the capital of France? Answer in one word.");
+    let answer = client.ask(&prompt, &SamplingParams::greedy(32));
+    assert!(answer.text.contains("Paris"), "{}", answer.text);
+    let ending = answer.ending.unwrap();
+    assert_eq!(ending.reason, cortex_engine::FinishReason::Stop);
+    assert_eq!(ending.prompt_tokens, prompt.len());
+    assert_eq!(ending.completion_tokens, answer.tokens as usize);
+}
+
+#[test]
+fn greedy_answers_of_a_real_model_do_not_depend_on_the_batch() {
+    let Some(path) = smollm2() else {
+        return;
+    };
+    let mut client = load(&path, |options| options.step_tokens = Some(48));
+    let prompts: Vec<Vec<u32>> = [
+        "The sea",
+        "def fibonacci(n):",
+        "Once upon a time there was a king who",
+        "1 2 3 4",
+    ]
+    .iter()
+    .map(|text| {
+        client
+            .engine
+            .encode_text(&text.repeat(8), true, false)
+            .unwrap()
+    })
+    .collect();
+    let params = SamplingParams {
+        ignore_eos: true,
+        ..SamplingParams::greedy(24)
+    };
+    let alone: Vec<String> = prompts
+        .iter()
+        .map(|prompt| client.ask(prompt, &params).text)
+        .collect();
+    let asked: Vec<u64> = prompts
+        .iter()
+        .map(|prompt| client.submit(prompt, &params))
+        .collect();
+    let together: Vec<String> = asked.into_iter().map(|id| client.wait(id).text).collect();
+    assert_eq!(together, alone);
+}
