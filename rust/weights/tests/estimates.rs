@@ -1,0 +1,184 @@
+//! Shapes and estimates of the reference models, and of headers that lie about them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::*;
+use cortex_weights::{ModelFile, ModelShape, estimate};
+
+#[test]
+fn smollm2_needs_what_its_header_says() {
+    let Some(path) = smollm2() else { return };
+    let file = ModelFile::open(&path).unwrap();
+    let (shape, estimate) = estimate(&file, 8192, 2, 4).unwrap();
+    assert_eq!(
+        (shape.architecture.as_str(), shape.layers, shape.hidden),
+        ("llama", 30, 576)
+    );
+    assert_eq!((shape.heads, shape.kv_heads, shape.head_dim), (9, 3, 64));
+    assert_eq!(
+        (shape.vocab, shape.context_length, shape.feed_forward),
+        (49152, 8192, 1536)
+    );
+    assert_eq!(estimate.kv_bytes_per_token, 30 * 3 * 64 * 2 * 4);
+    assert_eq!(estimate.kv_bytes, estimate.kv_bytes_per_token * 8192 * 2);
+    let file_bytes = std::fs::metadata(&path).unwrap().len();
+    assert!(estimate.weights_bytes < file_bytes && estimate.weights_bytes > file_bytes - (4 << 20));
+    let sum = estimate.weights_bytes + estimate.kv_bytes + estimate.work_bytes;
+    assert!(estimate.total_bytes > sum && estimate.work_bytes < (128 << 20));
+}
+
+#[test]
+fn every_reference_model_with_attention_has_a_shape() {
+    let Some(models) = models() else { return };
+    for name in [
+        "llama",
+        "llama-rope3",
+        "llama-wide",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "gemma2",
+        "gemma3",
+        "phi3",
+    ] {
+        let shape = ModelShape::read(&ModelFile::open(models.join(name)).unwrap()).unwrap();
+        assert_eq!(shape.layer_kv.len(), shape.layers, "{name}");
+        for entry in std::fs::read_dir(models.join(name)).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "gguf")
+            {
+                let twin = ModelShape::read(&ModelFile::open(&path).unwrap()).unwrap();
+                let gguf = (
+                    twin.layers,
+                    twin.hidden,
+                    twin.heads,
+                    twin.head_dim,
+                    twin.vocab,
+                    &twin.layer_kv,
+                );
+                let own = (
+                    shape.layers,
+                    shape.hidden,
+                    shape.heads,
+                    shape.head_dim,
+                    shape.vocab,
+                    &shape.layer_kv,
+                );
+                assert_eq!(gguf, own, "{}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_are_read_in_every_style() {
+    let Some(models) = models() else { return };
+    let windows = |name: &str| -> Vec<usize> {
+        let shape = ModelShape::read(&ModelFile::open(models.join(name)).unwrap()).unwrap();
+        shape
+            .layer_kv
+            .iter()
+            .map(|layer| layer.window.unwrap_or(0))
+            .collect()
+    };
+    assert_eq!(windows("mistral"), [32; 4]);
+    assert_eq!(windows("qwen2"), [0; 4], "switched off");
+    assert_eq!(windows("gemma2"), [32, 0, 32, 0]);
+    assert_eq!(windows("gemma3"), [32, 32, 0, 32, 32, 0], "pattern 3");
+    assert_eq!(windows("gemma3-pattern6"), [32, 32, 32, 32, 32, 0, 32]);
+    assert_eq!(windows("gpt-oss"), [32, 0, 32, 0], "layer_types");
+}
+
+#[test]
+fn latent_and_recurrent_layers_keep_less() {
+    let Some(models) = models() else { return };
+    let per_token = |name: &str| {
+        let file = ModelFile::open(models.join(name)).unwrap();
+        estimate(&file, 512, 1, 2).unwrap().1.kv_bytes_per_token
+    };
+    assert_eq!(per_token("deepseek-v3"), 4 * (32 + 8) * 2);
+    assert_eq!(
+        per_token("qwen3-next"),
+        2 * (32 + 32) * 2,
+        "one layer of four"
+    );
+    assert_eq!(per_token("qwen3-5"), 2 * (32 + 32) * 2, "one layer of four");
+}
+
+#[test]
+fn a_window_bounds_the_cache() {
+    let Some(models) = models() else { return };
+    let file = ModelFile::open(models.join("mistral")).unwrap();
+    let kv = |context| estimate(&file, context, 1, 4).unwrap().1;
+    assert_eq!(kv(100_000).kv_bytes, 64 * kv(1).kv_bytes_per_token);
+    assert_eq!(
+        kv(1).kv_bytes,
+        32 * kv(1).kv_bytes_per_token,
+        "whole blocks"
+    );
+}
+
+fn shape_error(change: impl Fn(&mut Vec<Vec<u8>>)) -> String {
+    let mut draft = Draft::valid();
+    draft.metadata = vec![
+        entry_text("general.architecture", "llama"),
+        entry_u32("llama.block_count", 2),
+        entry_u32("llama.embedding_length", 64),
+        entry_u32("llama.feed_forward_length", 96),
+        entry_u32("llama.attention.head_count", 4),
+        entry_u32("llama.attention.head_count_kv", 2),
+        entry_u32("llama.context_length", 512),
+        entry_u32("llama.vocab_size", 100),
+    ];
+    change(&mut draft.metadata);
+    let folder = Folder::new();
+    let file = ModelFile::open(folder.write("model.gguf", draft.bytes())).unwrap();
+    ModelShape::read(&file)
+        .err()
+        .map_or("accepted".to_owned(), |error| error.to_string())
+}
+
+#[test]
+fn lying_dimensions_are_refused_before_anything_is_allocated() {
+    assert_eq!(shape_error(|_| ()), "accepted");
+    let cases: [(usize, &str, u32, &str); 9] = [
+        (1, "llama.block_count", u32::MAX, "number of layers"),
+        (1, "llama.block_count", 0, "number of layers is 0"),
+        (2, "llama.embedding_length", u32::MAX, "do not divide"),
+        (2, "llama.embedding_length", 1 << 30, "hidden size"),
+        (4, "llama.attention.head_count", 0, "do not divide"),
+        (5, "llama.attention.head_count_kv", 3, "cannot share"),
+        (5, "llama.attention.head_count_kv", 8, "cannot share"),
+        (6, "llama.context_length", u32::MAX, "context length"),
+        (7, "llama.vocab_size", u32::MAX, "vocabulary"),
+    ];
+    for (index, key, value, expected) in cases {
+        let message = shape_error(|metadata| metadata[index] = entry_u32(key, value));
+        assert!(
+            message.contains(expected),
+            "{key} = {value}: {message:?} does not say {expected:?}"
+        );
+    }
+    for index in 0..8 {
+        let message = shape_error(|metadata| drop(metadata.remove(index)));
+        let optional = index == 5;
+        assert_eq!(
+            message == "accepted",
+            optional,
+            "without entry {index}: {message}"
+        );
+    }
+    let message = shape_error(|metadata| {
+        metadata[5] = entry_array(
+            "llama.attention.head_count_kv",
+            U32,
+            1,
+            &2_u32.to_le_bytes(),
+        );
+    });
+    assert!(message.contains("1 values for 2 layers"), "{message}");
+}
