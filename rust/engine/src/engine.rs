@@ -27,7 +27,7 @@ impl Engine {
         Self::start(parts)
     }
 
-    fn start(parts: assembly::Parts) -> Result<Self, EngineError> {
+    pub(crate) fn start(parts: assembly::Parts) -> Result<Self, EngineError> {
         let shared = Arc::clone(&parts.runner.shared);
         let runner: Runner = parts.runner;
         let thread = std::thread::Builder::new().name("cortex-engine".to_owned());

@@ -14,6 +14,7 @@ mod request;
 mod runner;
 mod sampler;
 mod sampling;
+mod token_counts;
 mod vocabulary;
 
 pub use engine::Engine;

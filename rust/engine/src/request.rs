@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use cortex_text::{Detokenizer, StopMatcher, Tokenizer};
 
-use crate::sampler::TokenCounts;
+use crate::token_counts::TokenCounts;
 use crate::{Ending, Event, FinishReason, SamplingParams};
 
 /// A request as it was submitted.
@@ -91,10 +91,10 @@ impl Active {
                 reason: FinishReason::Stop,
                 stop_string: Some(stop),
             }),
-            None if ends_sequence => Some(self.flush(FinishReason::Stop, String::new(), &mut text)),
+            None if ends_sequence => Some(self.flush(FinishReason::Stop, "", &mut text)),
             None if self.generated >= self.request.params.max_tokens => {
                 let rest = self.detokenizer.finish();
-                Some(self.flush(FinishReason::Length, rest, &mut text))
+                Some(self.flush(FinishReason::Length, &rest, &mut text))
             }
             None => None,
         };
@@ -113,8 +113,8 @@ impl Active {
     }
 
     /// Show what was held back; a stop string in it still counts.
-    fn flush(&mut self, reason: FinishReason, rest: String, text: &mut String) -> Outcome {
-        if let Some(stop) = self.show(&rest, text) {
+    fn flush(&mut self, reason: FinishReason, rest: &str, text: &mut String) -> Outcome {
+        if let Some(stop) = self.show(rest, text) {
             return Outcome {
                 reason: FinishReason::Stop,
                 stop_string: Some(stop),

@@ -12,7 +12,7 @@ use cortex_text::Tokenizer;
 use crate::gauge::Gauge;
 use crate::mailbox::{Mailbox, Orders};
 use crate::model::{Batch, Decoder, KvCache, Outputs};
-use crate::request::{Active, Request};
+use crate::request::Active;
 use crate::sampler::{Row, Sampler};
 use crate::{Event, FinishReason};
 
@@ -94,8 +94,14 @@ impl Runner {
 
     /// New requests go to the scheduler, cancelled ones give their blocks back.
     fn accept(&mut self, orders: Orders) {
+        // All are known before anything can go wrong, so that each of them gets its ending.
+        let arrived: Vec<u64> = orders.submitted.iter().map(|request| request.id).collect();
         for request in orders.submitted {
-            self.add(request);
+            let active = Active::new(request, &self.shared.tokenizer);
+            self.active.insert(active.request.id, active);
+        }
+        for id in arrived {
+            self.add(id);
         }
         for id in orders.cancelled {
             if let Some(mut active) = self.active.remove(&id) {
@@ -106,23 +112,20 @@ impl Runner {
         }
     }
 
-    fn add(&mut self, request: Request) {
-        let id = request.id;
+    fn add(&mut self, id: u64) {
+        let Some(active) = self.active.get_mut(&id) else {
+            return;
+        };
         let sequence = NewSequence {
             id: SequenceId(id),
-            prompt: Arc::clone(&request.prompt),
-            max_new_tokens: request.params.max_tokens,
+            prompt: Arc::clone(&active.request.prompt),
+            max_new_tokens: active.request.params.max_tokens,
             cache_salt: 0,
         };
-        let mut active = Active::new(request, &self.shared.tokenizer);
-        match self.scheduler.add(sequence) {
-            Ok(()) => {
-                self.active.insert(id, active);
-            }
-            Err(refusal) => {
-                let reason = FinishReason::Error(refusal.to_string());
-                self.events.push(active.end(reason));
-            }
+        if let Err(refusal) = self.scheduler.add(sequence) {
+            let reason = FinishReason::Error(refusal.to_string());
+            self.events.push(active.end(reason));
+            self.active.remove(&id);
         }
     }
 
@@ -135,6 +138,7 @@ impl Runner {
                 "the scheduler has sequences but no work for them".to_owned(),
             ));
         }
+        let mut prefilled = 0;
         self.batch.clear();
         for work in &step.work {
             let outputs = if work.sample {
@@ -146,14 +150,16 @@ impl Runner {
                 .push(work.start, &work.tokens, &work.blocks, outputs);
             if let Some(active) = self.active.get_mut(&work.id.0) {
                 active.start(now, self.scheduler.cached_tokens(work.id));
+                let prompt = active.request.prompt.len();
+                prefilled += (work.start + work.tokens.len())
+                    .min(prompt)
+                    .saturating_sub(work.start);
             }
         }
         let logits = self.decoder.forward(&self.batch, &self.cache);
         let logits = logits.map_err(|error| Fault(format!("forward pass: {error}")))?;
         let sampled: Vec<&Work> = step.work.iter().filter(|work| work.sample).collect();
-        self.shared
-            .gauge
-            .step(self.batch.len() - sampled.len(), sampled.len());
+        self.shared.gauge.step(prefilled, sampled.len());
         if let Some(logits) = logits {
             self.sample(&sampled, &logits)?;
         }
@@ -193,10 +199,12 @@ impl Runner {
             }
             Err(error) => active.end(FinishReason::Error(error.to_string())),
         };
-        if event.ending.is_some() {
+        if let Some(ending) = &event.ending {
+            if !matches!(ending.reason, FinishReason::Error(_)) {
+                self.shared.gauge.finished();
+            }
             self.scheduler.finish(id);
             self.active.remove(&id.0);
-            self.shared.gauge.finished();
         }
         self.events.push(event);
     }
@@ -227,4 +235,60 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without a message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::loader::LoadState;
+    use crate::model::KvCache;
+    use crate::{Engine, EngineError, LoadOptions, SamplingParams, assembly};
+
+    /// An engine whose KV tensors hold one block where the scheduler hands out many.
+    fn broken_engine() -> Engine {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/models/llama/model-q4_1.gguf"
+        );
+        let options = LoadOptions::new(path);
+        let mut parts = assembly::assemble(&options, &LoadState::default()).unwrap();
+        let shape = parts.runner.decoder.description().clone();
+        let device = parts.runner.decoder.device().clone();
+        parts.runner.cache =
+            KvCache::new(&shape, 1, parts.runner.cache.block_size(), &device).unwrap();
+        Engine::start(parts).unwrap()
+    }
+
+    #[test]
+    fn a_fault_ends_every_request_and_refuses_new_ones() {
+        let engine = broken_engine();
+        let ask = || engine.submit(vec![5; 100], SamplingParams::greedy(5));
+        let accepted = (0..4).filter_map(|_| ask().ok()).count();
+        let mut reasons = Vec::new();
+        while reasons.len() < accepted {
+            let mut poll = libc::pollfd {
+                fd: engine.fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            // SAFETY: one valid pollfd.
+            assert_eq!(
+                unsafe { libc::poll(&raw mut poll, 1, 10_000) },
+                1,
+                "a request without an ending"
+            );
+            let endings = engine.drain().into_iter().filter_map(|event| event.ending);
+            reasons.extend(endings.map(|ending| ending.reason));
+        }
+        assert!(accepted > 0);
+        assert!(
+            reasons
+                .iter()
+                .all(|reason| matches!(reason, FinishReason::Error(_))),
+            "{reasons:?}"
+        );
+        assert!(engine.stats().failed.is_some());
+        assert!(matches!(ask(), Err(EngineError::EngineFailed(_))));
+    }
 }

@@ -80,10 +80,10 @@ impl Sidecars {
 
     /// The first of: the GGUF file's own, `chat_template.jinja`, `chat_template.json`, `tokenizer_config.json`.
     fn template(&self, file: &ModelFile) -> Result<Option<String>, EngineError> {
-        if let ModelFile::Gguf(gguf) = file {
-            if let Some(template) = gguf.get_str("tokenizer.chat_template")? {
-                return Ok(Some(template.to_owned()));
-            }
+        if let ModelFile::Gguf(gguf) = file
+            && let Some(template) = gguf.get_str("tokenizer.chat_template")?
+        {
+            return Ok(Some(template.to_owned()));
         }
         if let Some(bytes) = file.sidecar("chat_template.jinja")? {
             let text = String::from_utf8(bytes);
@@ -182,6 +182,10 @@ fn gguf_vocab(gguf: &Gguf) -> Result<GgufVocab, EngineError> {
     })
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err takes"
+)]
 fn unsupported(error: TextError) -> EngineError {
     EngineError::UnsupportedModel(error.to_string())
 }

@@ -1,6 +1,6 @@
 //! The engine as its caller sees it: batches, cancel, endings, counts, refusals, unload.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::float_cmp)]
 
 mod common;
 
@@ -172,8 +172,7 @@ fn counts_add_up_and_a_repeated_prompt_hits_the_prefix_cache() {
     assert_eq!(warm.text, cold.text);
     assert_eq!(warm.ending.unwrap().cached_tokens, 96);
     let stats = client.engine.stats();
-    assert_eq!(stats.decode_tokens, 40);
-    assert_eq!(stats.prefill_tokens + stats.decode_tokens, 100 + 4 + 2 * 19);
+    assert_eq!((stats.prefill_tokens, stats.decode_tokens), (104, 40));
     assert_eq!(stats.prefix_hits, 96);
     assert_eq!(stats.last_step_age_seconds, 0.0);
 }

@@ -145,13 +145,12 @@ impl<'a> Config<'a> {
             .optional_size("sliding_window")?
             .filter(|&window| window > 0);
         match meaning {
-            Window::Never => Ok(None),
             Window::Always => Ok(window),
             Window::Switched if self.flag("use_sliding_window")?.unwrap_or(false) => {
                 let text = "use_sliding_window: a window on some of the layers is not supported";
                 Err(EngineError::UnsupportedModel(text.to_owned()))
             }
-            Window::Switched => Ok(None),
+            Window::Never | Window::Switched => Ok(None),
         }
     }
 
@@ -167,7 +166,7 @@ impl<'a> Config<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::float_cmp)]
     use super::*;
     use serde_json::json;
 

@@ -54,7 +54,8 @@ pub struct Rope {
 impl Rope {
     /// Radians per position of each pair.
     pub(crate) fn frequencies(&self) -> Result<Vec<f32>, EngineError> {
-        if !self.dims.is_multiple_of(2) || !(self.theta.is_finite() && self.theta > 0.0) {
+        let sound = self.dims.is_multiple_of(2) && self.theta.is_finite() && self.theta > 0.0;
+        if !sound {
             return Err(invalid(format!(
                 "rotation of {} values with base {}",
                 self.dims, self.theta
@@ -154,7 +155,7 @@ impl RopeTables {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::float_cmp)]
     use super::*;
 
     fn rope(scaling: RopeScaling) -> Rope {
