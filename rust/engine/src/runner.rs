@@ -273,11 +273,8 @@ mod tests {
                 revents: 0,
             };
             // SAFETY: one valid pollfd.
-            assert_eq!(
-                unsafe { libc::poll(&raw mut poll, 1, 10_000) },
-                1,
-                "a request without an ending"
-            );
+            let ready = unsafe { libc::poll(&raw mut poll, 1, 10_000) };
+            assert_eq!(ready, 1, "a request without an ending");
             let endings = engine.drain().into_iter().filter_map(|event| event.ending);
             reasons.extend(endings.map(|ending| ending.reason));
         }
