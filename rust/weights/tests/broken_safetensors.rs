@@ -21,6 +21,7 @@ fn says(name: &str, result: Result<impl Sized, WeightsError>, expected: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn broken_headers() {
     let cases: &[(&str, &str, usize, &str)] = &[
         ("no JSON", "hello", 0, "JSON"),

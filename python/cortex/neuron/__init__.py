@@ -1,0 +1,1 @@
+"""The daemon on each host: devices, sources, the life of models, and its routes."""
