@@ -34,6 +34,7 @@ class FakeHub:
     gated: set[str] = field(default_factory=set)
     token: str | None = None
     storage: "FakeHub | None" = None  # large files are redirected there
+    moved: "FakeHub | None" = None  # listings are redirected there
     cuts: dict[str, int] = field(default_factory=dict)  # once, a download ends after so many bytes
     damaged: set[str] = field(default_factory=set)  # the content arrives with one byte changed
     stated_sizes: dict[str, int] = field(default_factory=dict)  # the listing lies
@@ -88,7 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {key.lower(): value for key, value in self.headers.items()}
         self.hub.seen.append(Seen(self.command, self.path, headers))
         path = unquote(urlsplit(self.path).path)
-        if found := _API.fullmatch(path):
+        if self.hub.moved is not None and _API.fullmatch(path):
+            self._send(307, b"", {"Location": self.hub.moved.endpoint + self.path})
+        elif found := _API.fullmatch(path):
             self._list(found[1])
         elif found := _FILE.fullmatch(path):
             self._file(found[1], found[3])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cortex.config.neuron import SourceConfig
+from cortex.config.neuron import CandleConfig, SourceConfig
 from cortex.errors import QuantNotFound, SourceNotFound
 from cortex.neuron.fetch import Fetch, FetchCancelled
 from cortex.neuron.sources import Sources
@@ -172,7 +172,17 @@ def test_the_token_is_not_sent_to_the_host_of_a_redirect(tmp_path: Path) -> None
         assert not any("authorization" in request.headers for request in storage.seen)
 
 
-def test_a_scheme_has_its_own_endpoint_token_and_cache(hub: FakeHub, tmp_path: Path) -> None:
+def test_the_token_is_not_sent_where_a_listing_moved_to(tmp_path: Path) -> None:
+    with FakeHub({REPO: dict(FILES)}) as elsewhere, FakeHub({REPO: dict(FILES)}, moved=elsewhere) as hub:
+        sources(hub, tmp_path, HF_TOKEN="secret").resolve(REPO, quant="BF16", fetch=Fetch())
+        assert elsewhere.requests("GET", "/api/models/")
+        assert not any("authorization" in request.headers for request in elsewhere.seen)
+
+
+def test_a_scheme_has_its_own_endpoint_token_and_cache(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "of-the-process")
     with FakeHub({REPO: dict(FILES)}) as other:
         config = SourceConfig(endpoint=other.endpoint, auth_env="ACME_TOKEN", cache_dir=str(tmp_path / "acme"))
         environ = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_TOKEN": "hub-secret"}
@@ -186,6 +196,16 @@ def test_a_scheme_has_its_own_endpoint_token_and_cache(hub: FakeHub, tmp_path: P
         other.seen.clear()
         without.resolve(REPO, quant="Q8_0", source="acme", fetch=Fetch())
         assert not any("authorization" in request.headers for request in other.seen)
+
+
+def test_the_configuration_names_default_registry_and_cache(hub: FakeHub, tmp_path: Path) -> None:
+    acme = SourceConfig(endpoint=hub.endpoint)
+    config = CandleConfig(default_source="acme", sources={"acme": acme}, hf_cache=str(tmp_path / "hub"))
+    environ = {"XDG_CACHE_HOME": str(tmp_path / "xdg"), "HF_ENDPOINT": hub.endpoint}
+    path = Sources.of(config, environ).resolve(REPO, quant="BF16", fetch=Fetch())
+    assert path.is_relative_to(tmp_path / "xdg" / "cortex" / "registries"), "another registry's own cache"
+    path = Sources.of(config, environ).resolve(f"hf:{REPO}", quant="BF16", fetch=Fetch())
+    assert path.is_relative_to(tmp_path / "hub")
 
 
 def test_too_little_disk_is_said_before_anything_is_fetched(hub: FakeHub, tmp_path: Path) -> None:

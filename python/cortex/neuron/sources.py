@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cortex.config.neuron import SourceConfig
+from cortex.config.neuron import CandleConfig, SourceConfig
 from cortex.errors import SourceNotFound
 from cortex.neuron.fetch import Fetch
 from cortex.neuron.hub import Registry
@@ -42,6 +42,13 @@ class Sources:
         self._default = default_source
         self._sources = dict(sources or {})
         self._retry_seconds = retry_seconds
+
+    @classmethod
+    def of(cls, config: CandleConfig, environ: Mapping[str, str]) -> "Sources":
+        """The sources that `[harness.candle]` and the environment describe."""
+        return cls(
+            environ=environ, hf_cache=config.hf_cache, default_source=config.default_source, sources=config.sources
+        )
 
     def resolve(self, model_id: str, *, quant: str | None = None, source: str | None = None, fetch: Fetch) -> Path:
         """The path of the model's GGUF file or folder, fetched first if need be. Numbers as in the code.
