@@ -1,0 +1,1 @@
+"""Fleet policy: what runs where; pure functions over one value that describes the whole fleet."""

@@ -1,0 +1,143 @@
+"""Who has to go: candidates in the strategy's order, and the victims that free enough, or nobody.
+
+A candidate is a loaded model that is not pinned there, not in use, not wanted by a load, and past its minimum stay.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from cortex.config import EvictionConfig
+from cortex.fleet.catalogue import Catalogue
+from cortex.fleet.state import MIB, Fleet, Host
+from cortex.types import ModelState
+
+__all__ = ["Candidate", "Policy", "candidates", "choose_victims", "policy_of"]
+
+_DEFAULT_PRIORITY = 100
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What decisions go by, beside the state: the catalogue and the eviction rules."""
+
+    catalogue: Catalogue = Catalogue()
+    strategy: Literal["lru", "priority"] = "lru"
+    min_residency_seconds: float = 0.0
+
+    def priority(self, model: str) -> int:
+        """The model's class for displacement."""
+        profile = self.catalogue.profiles.get(model)
+        return _DEFAULT_PRIORITY if profile is None else profile.priority
+
+    def pinned(self, model: str, host: str) -> bool:
+        """Whether the model may never be evicted there."""
+        profile = self.catalogue.profiles.get(model)
+        return profile is not None and host in profile.pinned_on
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that may go, with the bytes it would free on each device."""
+
+    model: str
+    last_use: float
+    priority: int
+    frees: dict[int, int]
+
+
+def policy_of(catalogue: Catalogue, eviction: EvictionConfig) -> Policy:
+    """The policy of a configuration."""
+    return Policy(catalogue=catalogue, strategy=eviction.strategy, min_residency_seconds=eviction.min_residency_secs)
+
+
+def candidates(
+    fleet: Fleet, host: Host, policy: Policy, *, incoming: str, now: float, once_idle: bool = False
+) -> list[Candidate]:
+    """Who may be displaced for `incoming` on the host, the first to go first.
+
+    Order: `lru` by the end of the last use; `priority` by class, then so. Classes above the incoming one stay.
+    `once_idle` also counts those that are only in use, on the way or too young now: it answers whether waiting helps.
+    """
+    found = [
+        Candidate(
+            model=model,
+            last_use=host.last_use(model),
+            priority=policy.priority(model),
+            frees=_frees(host, model, policy),
+        )
+        for model in _displaceable(host, policy, incoming)
+        if once_idle or _idle(fleet, host, policy, model, now)
+    ]
+    if once_idle:
+        found += _arriving(fleet, host, policy, incoming)
+    by_class = policy.strategy == "priority"
+    return sorted(found, key=lambda one: (one.priority if by_class else 0, one.last_use, one.model))
+
+
+def choose_victims(order: Sequence[Candidate], shortage: Mapping[int, int]) -> tuple[Candidate, ...] | None:
+    """The victims that cover the shortage (bytes by device), or None when all together do not.
+
+    1. In order, whoever frees something on a device that still lacks. 2. Backwards, whoever turned out not to be
+    needed stays.
+    """
+    chosen: list[Candidate] = []
+    for candidate in order:  # 1.
+        if any(lack > _freed(chosen, device) and candidate.frees.get(device) for device, lack in shortage.items()):
+            chosen.append(candidate)
+    if not _covers(chosen, shortage):
+        return None
+    for candidate in chosen[::-1]:  # 2.
+        rest = [other for other in chosen if other is not candidate]
+        if _covers(rest, shortage):
+            chosen = rest
+    return tuple(chosen)
+
+
+def _freed(chosen: Sequence[Candidate], device: int) -> int:
+    return sum(candidate.frees.get(device, 0) for candidate in chosen)
+
+
+def _covers(chosen: Sequence[Candidate], shortage: Mapping[int, int]) -> bool:
+    return all(_freed(chosen, device) >= lack for device, lack in shortage.items())
+
+
+def _displaceable(host: Host, policy: Policy, incoming: str) -> Iterator[str]:
+    """Models that hold memory there and are not exempt by what they are."""
+    for model, entry in host.models.items():
+        holds = entry.status in (ModelState.LOADED, ModelState.LOADING, ModelState.FETCHING)
+        if holds and _may_displace(host, policy, incoming, model):
+            yield model
+
+
+def _may_displace(host: Host, policy: Policy, incoming: str, model: str) -> bool:
+    if model == incoming or policy.pinned(model, host.name):
+        return False
+    return policy.strategy == "lru" or policy.priority(model) <= policy.priority(incoming)
+
+
+def _idle(fleet: Fleet, host: Host, policy: Policy, model: str, now: float) -> bool:
+    """Whether the model could go this moment: nobody uses it, no load wants it or counts on its going already."""
+    entry = host.models[model]
+    if entry.status is not ModelState.LOADED or host.busy(model) or model in fleet.jobs:
+        return False
+    if any(job.host == host.name and model in job.evict for job in fleet.jobs.values()):
+        return False
+    return entry.loaded_at is None or entry.loaded_at + policy.min_residency_seconds <= now
+
+
+def _arriving(fleet: Fleet, host: Host, policy: Policy, incoming: str) -> Iterator[Candidate]:
+    """Models of running load jobs, which could go again once they were there and idle."""
+    for model, job in fleet.jobs.items():
+        if job.host == host.name and _may_displace(host, policy, incoming, model):
+            frees = dict.fromkeys(job.devices, job.share_bytes)
+            yield Candidate(model=model, last_use=job.since, priority=policy.priority(model), frees=frees)
+
+
+def _frees(host: Host, model: str, policy: Policy) -> dict[int, int]:
+    """Bytes by device, in equal shares; what the host did not measure is taken from the profile."""
+    entry = host.models[model]
+    profile = policy.catalogue.profiles.get(model)
+    guess = (profile.vram_mb or 0) * MIB if profile else 0
+    total = entry.bytes or (entry.vram_used_mb or 0) * MIB or guess
+    devices = entry.devices or tuple(device.index for device in host.devices[:1])
+    return {device: total // len(devices) for device in devices} if devices else {}

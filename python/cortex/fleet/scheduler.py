@@ -1,0 +1,203 @@
+"""What to do with a request for a model now: serve, load, wait or reject; a numbered tree over the fleet's value."""
+
+from typing import Literal
+
+import msgspec
+
+from cortex import errors
+from cortex.errors import CortexError
+from cortex.fleet.catalogue import Model
+from cortex.fleet.eviction import Policy
+from cortex.fleet.placement import Plan, feasible, needed_bytes, plan, plan_rank
+from cortex.fleet.state import ON_THE_WAY, Failure, Fleet, Host, Reach
+from cortex.types import ModelState
+
+__all__ = ["Decision", "Load", "Reject", "Serve", "Wait", "decide"]
+
+_LOAD_ERRORS: dict[str, type[CortexError]] = {
+    kind.code: kind
+    for kind in (
+        errors.InsufficientMemory,
+        errors.LoadError,
+        errors.ModelFileInvalid,
+        errors.NeverFits,
+        errors.QuantNotFound,
+        errors.QueueFull,
+        errors.ShuttingDown,
+        errors.SourceNotFound,
+        errors.UnsupportedModel,
+    )
+}
+_LEAVING = (ModelState.DRAINING, ModelState.UNLOADING)
+
+
+class Serve(msgspec.Struct, frozen=True):
+    """The model is loaded there."""
+
+    host: str
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Load it there, after the victims of the plan have left."""
+
+    plan: Plan
+
+    @property
+    def host(self) -> str:
+        """Where."""
+        return self.plan.host
+
+    @property
+    def evict(self) -> tuple[str, ...]:
+        """Whom to unload first."""
+        return self.plan.evict
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Something has to happen first: a load (on `host`), room (busy or young models), or a first contact."""
+
+    reason: Literal["loading", "room", "contact"]
+    host: str | None = None
+
+
+class Reject(msgspec.Struct, frozen=True, kw_only=True):
+    """No, and with which error of our tree."""
+
+    kind: type[CortexError]
+    message: str
+    retry_after: float | None = None
+    extras: dict[str, int] = {}
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return self.kind.status
+
+    def error(self) -> CortexError:
+        """As an exception."""
+        return self.kind(self.message, retry_after=self.retry_after, extras=dict(self.extras))
+
+
+Decision = Serve | Load | Wait | Reject
+
+
+def decide(
+    fleet: Fleet, model: Model, policy: Policy, *, now: float, exclude: frozenset[str] = frozenset()
+) -> Decision:
+    """Decide for one request; `exclude` are hosts that failed it already.
+
+    1. Loaded on a serving host: serve there, the least busy first.
+    2. On its way somewhere (our job, or the host says so), or leaving: wait.
+    3. Some host was never met: wait for the first contact.
+    4. Only a host knows the model, and it is not loaded there: reject.
+    5. No host could ever hold it: reject for good, with the numbers.
+    6. All hosts that could are away: reject for now.
+    7. All that are there failed to load it lately: reject with that failure.
+    8. It fits, free or after evicting idle models: load.
+    9. It would fit once busy models are idle: wait.
+    10. Reject for now: pinned models hold the memory.
+    """
+    hosts = [host for name, host in sorted(fleet.hosts.items()) if name not in exclude]
+    serving = [host for host in hosts if host.serving]
+    ready = [host for host in serving if host.has(model.id, ModelState.LOADED)]
+    if ready:  # 1.
+        return Serve(min(ready, key=lambda host: (host.busy(model.id), host.name)).name)
+    on_the_way = _on_the_way(fleet, serving, model.id)
+    if on_the_way is not None:  # 2.
+        return on_the_way
+    if any(host.reach is Reach.UNKNOWN for host in hosts):  # 3.
+        return Wait("contact")
+    if not model.listed:  # 4.
+        return _only_there(serving, model.id)
+    return _place(fleet, model, policy, hosts, now)
+
+
+def _on_the_way(fleet: Fleet, serving: list[Host], model: str) -> Wait | None:
+    job = fleet.jobs.get(model)
+    if job is not None:
+        return Wait("loading", job.host)
+    for states in (tuple(sorted(ON_THE_WAY)), _LEAVING):
+        for host in serving:
+            if host.has(model, *states):
+                return Wait("loading" if states is not _LEAVING else "room", host.name)
+    return None
+
+
+def _only_there(serving: list[Host], model: str) -> Reject:
+    for host in serving:
+        if host.has(model, ModelState.FAILED):
+            entry = host.models[model]
+            kind = _error_class(entry.error_code)
+            return Reject(kind=kind, message=entry.error or f"{model} failed to load on {host.name}.")
+    return Reject(kind=errors.ServiceUnavailable, message=f"No host has {model} loaded now.", retry_after=5.0)
+
+
+def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: float) -> Decision:
+    """Steps 5 to 10."""
+    profile = model.profile
+    could = [host for host in hosts if not host.devices or feasible(fleet, profile, host)]
+    if not could:  # 5.
+        return _impossible(fleet, model, hosts)
+    there = [host for host in could if host.serving and host.devices]
+    if not there:  # 6.
+        return Reject(kind=errors.ServiceUnavailable, message=_away(could), retry_after=5.0)
+    fresh = [host for host in there if not _resting(fleet, host, model.id, now)]
+    if not fresh:  # 7.
+        return _failed(fleet, there, model.id, now)
+    plans = [made for host in fresh if (made := plan(fleet, profile, host, policy, now=now)) is not None]
+    if plans:  # 8.
+        return Load(min(plans, key=plan_rank))
+    if any(plan(fleet, profile, host, policy, now=now, once_idle=True) is not None for host in fresh):  # 9.
+        return Wait("room")
+    needed = needed_bytes(fleet, profile) or 0
+    message = f"{model.id} needs {_mib(needed)}, and models that may not be evicted hold the memory."  # 10.
+    return Reject(kind=errors.InsufficientMemory, message=message, retry_after=10.0, extras={"needed_bytes": needed})
+
+
+def _impossible(fleet: Fleet, model: Model, hosts: list[Host]) -> Reject:
+    profile = model.profile
+    if not hosts:
+        why = "No host can take the request now." if fleet.hosts else "No neurons are configured: see [[neurons]]."
+        return Reject(kind=errors.ServiceUnavailable, message=why, retry_after=5.0)
+    if profile.pinned_on and not set(profile.pinned_on) & {host.name for host in hosts}:
+        names = ", ".join(profile.pinned_on)
+        away = set(profile.pinned_on) & set(fleet.hosts)
+        if away:
+            return Reject(kind=errors.ServiceUnavailable, message=f"{names} cannot take it now.", retry_after=5.0)
+        return Reject(kind=errors.NeverFits, message=f"{model.id} is pinned on {names}, which is no host of the fleet.")
+    needed = needed_bytes(fleet, profile) or 0
+    largest = max((device.total_bytes for host in hosts for device in host.devices), default=0)
+    floor = f" with {profile.min_device_vram_mb} MiB each" if profile.min_device_vram_mb else ""
+    message = (
+        f"{model.id} fits no host: it needs {_mib(needed)} on {profile.min_devices} device(s){floor}; "
+        f"the largest device has {_mib(largest)}."
+    )
+    return Reject(kind=errors.NeverFits, message=message, extras={"needed_bytes": needed, "total_bytes": largest})
+
+
+def _away(could: list[Host]) -> str:
+    states = [f"{host.name} is {host.reach if host.reach is not Reach.UP else host.status}" for host in could]
+    return f"No host can serve now: {', '.join(states[:5])}."
+
+
+def _resting(fleet: Fleet, host: Host, model: str, now: float) -> Failure | None:
+    failure = fleet.failures.get((host.name, model))
+    return failure if failure is not None and failure.until > now else None
+
+
+def _failed(fleet: Fleet, there: list[Host], model: str, now: float) -> Reject:
+    """The failure that is over first."""
+    found = [(failure.until, host.name, failure) for host in there if (failure := _resting(fleet, host, model, now))]
+    until, name, failure = min(found, key=lambda one: one[:2])
+    kind = _error_class(failure.code)
+    retry = None if issubclass(kind, errors.LoadError) else max(1.0, until - now)
+    return Reject(kind=kind, message=f"{name} could not load {model}: {failure.message}", retry_after=retry)
+
+
+def _error_class(code: str | None) -> type[CortexError]:
+    """The class that a failed load is told with: those of loads and of capacity keep theirs, all else may pass."""
+    return _LOAD_ERRORS.get(code or "", errors.ServiceUnavailable)
+
+
+def _mib(count: int) -> str:
+    return f"{count / (1024 * 1024):.0f} MiB"

@@ -1,0 +1,122 @@
+"""How contacts, misses, leases and loads change the fleet."""
+
+import pytest
+
+from cortex.errors import InsufficientMemory, ModelFileInvalid
+from cortex.fleet.state import MIB, Fleet, Host, Job, Reach
+from cortex.fleet.transitions import (
+    discovered,
+    event_seen,
+    health_seen,
+    job_ended,
+    job_started,
+    leased,
+    load_failed,
+    missed,
+    models_seen,
+    refused,
+    released,
+)
+from cortex.protocol import DeviceHealth, DeviceInfo, Discovery, Health, ModelEntry, ModelLoad, NeuronEvent
+from cortex.types import ModelState
+from tests.unit.fleet.fleets import NOW, fleet, host, loaded
+
+NEW = Fleet(hosts={"beast": Host(name="beast", endpoint="http://beast:13131")})
+FOUND = Discovery(
+    hostname="b",
+    os="Linux",
+    kernel="6",
+    epoch="1",
+    version="0.1",
+    devices=(DeviceInfo(index=0, name="g", vram_total_mb=90),),
+)
+HEALTH = Health(
+    status="ok",
+    uptime_secs=1,
+    epoch="1",
+    revision=4,
+    devices=(DeviceHealth(index=0, vram_used_mb=30, vram_free_mb=60, reserved_mb=5),),
+    models=(ModelLoad(id="a", in_flight=1, queue_depth=2),),
+)
+
+
+def test_a_first_contact_makes_a_host_whole() -> None:
+    known = health_seen(discovered(NEW, "beast", FOUND), "beast", HEALTH).hosts["beast"]
+    assert known.reach is Reach.UP
+    assert known.revision == 4
+    assert known.busy("a") == 3
+    device = known.devices[0]
+    assert (device.total_bytes, device.free_bytes, device.reserved_bytes) == (90 * MIB, 60 * MIB, 5 * MIB)
+
+
+def test_three_misses_are_down_and_one_success_is_up() -> None:
+    state = discovered(NEW, "beast", FOUND)
+    for expected in (Reach.UP, Reach.UP, Reach.DOWN):
+        state = missed(state, "beast")
+        assert state.hosts["beast"].reach is expected
+    state = health_seen(state, "beast", HEALTH)
+    assert (state.hosts["beast"].reach, state.hosts["beast"].misses) == (Reach.UP, 0)
+
+
+def test_a_refused_connection_is_down_at_once_and_so_is_a_first_silence() -> None:
+    assert refused(discovered(NEW, "beast", FOUND), "beast").hosts["beast"].reach is Reach.DOWN
+    assert missed(NEW, "beast").hosts["beast"].reach is Reach.DOWN
+
+
+def test_a_new_process_on_the_host_forgets_the_old_ones_models() -> None:
+    state = fleet(host("beast", 100, models=(loaded("a", 10),), revision=9))
+    again = event_seen(state, "beast", NeuronEvent(kind="health", epoch="2", revision=1))
+    assert again.hosts["beast"].models == {}
+    assert again.hosts["beast"].revision == 1
+
+
+def test_events_replace_change_and_remove_models() -> None:
+    state = event_seen(NEW, "beast", NeuronEvent(kind="snapshot", epoch="1", revision=1, models=(loaded("a", 10),)))
+    state = event_seen(state, "beast", NeuronEvent(kind="model", epoch="1", revision=2, models=(loaded("b", 20),)))
+    assert set(state.hosts["beast"].models) == {"a", "b"}
+    gone = ModelEntry(id="a", status=ModelState.ABSENT)
+    state = event_seen(state, "beast", NeuronEvent(kind="model", epoch="1", revision=3, models=(gone,)))
+    assert set(state.hosts["beast"].models) == {"b"}
+    assert state.sizes == {"a": 10 * MIB, "b": 20 * MIB}
+    state = event_seen(state, "beast", NeuronEvent(kind="draining", epoch="1", revision=4))
+    assert not state.hosts["beast"].serving
+    assert models_seen(state, "beast", ()).hosts["beast"].models == {}
+
+
+def test_leases_count_and_the_end_of_the_last_use_is_kept() -> None:
+    state = fleet(host("beast", 100, models=(loaded("a", 10),)))
+    state = leased(leased(state, "beast", "a"), "beast", "a")
+    assert state.hosts["beast"].busy("a") == 2
+    state = released(released(state, "beast", "a", now=NOW), "beast", "a", now=NOW + 1)
+    assert state.hosts["beast"].busy("a") == 0
+    assert state.hosts["beast"].last_use("a") == NOW + 1
+    with pytest.raises(AssertionError):
+        released(state, "beast", "a", now=NOW)
+
+
+JOB = Job(model="a", host="beast", since=NOW)
+
+
+def test_a_failed_load_rests_longer_each_time() -> None:
+    state, rests = fleet(host("beast", 100)), []
+    for _ in range(4):
+        state = load_failed(job_started(state, JOB), "a", ModelFileInvalid("cut"), now=NOW)
+        rests.append(state.failures[("beast", "a")].until - NOW)
+    assert rests == [2, 4, 8, 16]
+    assert state.failures[("beast", "a")].code == "model_file_invalid"
+    assert job_ended(job_started(state, JOB), "a").failures == {}
+
+
+def test_a_host_that_says_how_much_it_needs_is_asked_again_at_once_but_only_once() -> None:
+    error = InsufficientMemory("no", extras={"needed_bytes": 70})
+    state = load_failed(job_started(fleet(host("beast", 100)), JOB), "a", error, now=NOW)
+    assert state.sizes == {"a": 70}
+    assert state.failures == {}
+    state = load_failed(job_started(state, JOB), "a", error, now=NOW)
+    assert ("beast", "a") in state.failures
+
+
+def test_a_host_that_comes_back_gets_new_chances() -> None:
+    state = load_failed(job_started(fleet(host("beast", 100)), JOB), "a", ModelFileInvalid("cut"), now=NOW)
+    assert discovered(refused(state, "beast"), "beast", FOUND).failures == {}
+    assert discovered(state, "beast", FOUND).failures == state.failures
