@@ -1,1 +1,29 @@
+//! CPU kernels: quantised block layouts, products, norms, rope and paged attention, chosen at run time.
+//!
+//! The result of a row never depends on the other rows of the batch or on the number of threads: every
+//! reduction has a fixed order.
 
+mod attention;
+mod block_type;
+mod dequantize;
+mod error;
+mod kv_cache;
+mod matrix;
+mod norm;
+mod pool;
+mod rope;
+mod scratch;
+mod shape;
+mod simd;
+
+pub use attention::{AttentionSequence, paged_attention};
+pub use block_type::BlockType;
+pub use dequantize::dequantize;
+pub use error::KernelError;
+pub use kv_cache::{KvLayout, kv_write};
+pub use matrix::{PackedMatrix, Precision};
+pub use norm::{add_rms_norm, rms_norm, silu_mul};
+pub use pool::Pool;
+pub use rope::{rope_interleaved, rope_neox};
+pub use scratch::Scratch;
+pub use simd::{SimdLevel, simd_level};

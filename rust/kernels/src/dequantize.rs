@@ -1,0 +1,31 @@
+//! Blocks to f32, bit for bit as the reference does it.
+
+use crate::{BlockType, KernelError, shape};
+
+/// Decode all of `src` into `dst`.
+///
+/// # Errors
+/// If `dst` is not whole blocks, or `src` is not as long as they are.
+pub fn dequantize(ty: BlockType, src: &[u8], dst: &mut [f32]) -> Result<(), KernelError> {
+    let values = dst.len();
+    let bytes = ty
+        .bytes_for(values)
+        .ok_or(KernelError::PartialBlock { ty, values })?;
+    shape::same("source bytes", bytes, src.len())?;
+    match ty {
+        BlockType::F32 => each(src, dst, f32::from_le_bytes),
+        BlockType::F16 => each(src, dst, |b| half::f16::from_le_bytes(b).to_f32()),
+        BlockType::BF16 => each(src, dst, |b| half::bf16::from_le_bytes(b).to_f32()),
+        _ => {
+            return Err(KernelError::PartialBlock { ty, values });
+        }
+    }
+    Ok(())
+}
+
+fn each<const N: usize>(src: &[u8], dst: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
+    let (chunks, _) = src.as_chunks::<N>();
+    for (value, bytes) in dst.iter_mut().zip(chunks) {
+        *value = decode(*bytes);
+    }
+}

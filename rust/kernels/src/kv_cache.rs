@@ -1,0 +1,76 @@
+//! Where keys and values lie in a layer's paged cache.
+
+use crate::{KernelError, shape};
+
+/// One layer's cache. Keys are `[blocks, kv_heads, head_dim, block_size]`, so that scores of neighbouring
+/// positions are computed together; values are `[blocks, kv_heads, block_size, head_dim]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvLayout {
+    /// Positions of a block.
+    pub block_size: usize,
+    /// Heads of keys and of values.
+    pub kv_heads: usize,
+    /// Values of a head.
+    pub head_dim: usize,
+}
+
+impl KvLayout {
+    /// Values of one position.
+    pub(crate) fn width(&self) -> Result<usize, KernelError> {
+        let width = shape::product("kv_heads * head_dim", self.kv_heads, self.head_dim)?;
+        shape::positive("kv_heads * head_dim", width)?;
+        shape::positive("block_size", self.block_size)?;
+        Ok(width)
+    }
+
+    /// Blocks of a cache.
+    pub(crate) fn blocks(&self, k_cache: &[f32], v_cache: &[f32]) -> Result<usize, KernelError> {
+        let block = shape::product("block", self.width()?, self.block_size)?;
+        shape::same("v_cache", k_cache.len(), v_cache.len())?;
+        shape::rows("k_cache", k_cache.len(), block)
+    }
+
+    /// Where the keys and values of one head in one block begin.
+    pub(crate) fn start(&self, block: usize, head: usize) -> usize {
+        (block * self.kv_heads + head) * self.block_size * self.head_dim
+    }
+}
+
+/// Store `k` and `v`, both `[t, kv_heads, head_dim]`, at `slots` (block number * block size + place in it).
+pub fn kv_write(
+    layout: &KvLayout,
+    k_cache: &mut [f32],
+    v_cache: &mut [f32],
+    k: &[f32],
+    v: &[f32],
+    slots: &[u32],
+) -> Result<(), KernelError> {
+    let width = layout.width()?;
+    let blocks = layout.blocks(k_cache, v_cache)?;
+    let len = shape::product("k", slots.len(), width)?;
+    shape::same("k", len, k.len())?;
+    shape::same("v", len, v.len())?;
+    let (size, dim, len) = (
+        layout.block_size,
+        layout.head_dim,
+        blocks * layout.block_size,
+    );
+    if let Some(&slot) = slots.iter().find(|&&slot| slot as usize >= len) {
+        let (what, index) = ("slot", slot as usize);
+        return Err(KernelError::OutOfRange { what, index, len });
+    }
+    let rows = k.chunks_exact(width).zip(v.chunks_exact(width));
+    for (&slot, (k, v)) in slots.iter().zip(rows) {
+        let (block, place) = (slot as usize / size, slot as usize % size);
+        let heads = k.chunks_exact(dim).zip(v.chunks_exact(dim));
+        for (head, (k, v)) in heads.enumerate() {
+            let start = layout.start(block, head);
+            let column = k_cache[start..start + size * dim].iter_mut();
+            for (cell, value) in column.skip(place).step_by(size).zip(k) {
+                *cell = *value;
+            }
+            v_cache[start + place * dim..][..dim].copy_from_slice(v);
+        }
+    }
+    Ok(())
+}
