@@ -33,21 +33,18 @@ impl Gauge {
         stats
     }
 
-    /// The thread is about to park.
-    pub fn rest(&self, scheduler: &cortex_scheduler::Stats) {
-        let mut reading = self.lock();
-        reading.busy_since = None;
-        copy(&mut reading.stats, scheduler);
-    }
-
     /// The thread begins a step.
     pub fn wake(&self) {
         self.lock().busy_since = Some(Instant::now());
     }
 
-    /// The state after a step.
-    pub fn state(&self, scheduler: &cortex_scheduler::Stats) {
-        copy(&mut self.lock().stats, scheduler);
+    /// The state after a step; `idle` if the thread is about to park.
+    pub fn state(&self, scheduler: &cortex_scheduler::Stats, idle: bool) {
+        let mut reading = self.lock();
+        if idle {
+            reading.busy_since = None;
+        }
+        copy(&mut reading.stats, scheduler);
     }
 
     /// A forward pass over so many prompt tokens that made so many new ones.

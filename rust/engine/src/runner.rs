@@ -73,11 +73,7 @@ impl Runner {
 
     fn work_until_closed(&mut self) -> Result<(), Fault> {
         loop {
-            let idle = self.active.is_empty();
-            if idle {
-                self.shared.gauge.rest(&self.scheduler.stats());
-            }
-            let orders = self.shared.mailbox.collect(idle);
+            let orders = self.shared.mailbox.collect(self.active.is_empty());
             self.shared.gauge.wake();
             if orders.closing {
                 self.accept(orders);
@@ -87,7 +83,10 @@ impl Runner {
             if !self.active.is_empty() {
                 self.step()?;
             }
-            self.shared.gauge.state(&self.scheduler.stats());
+            // Before the events go out: who reads the last one may read the counters next.
+            self.shared
+                .gauge
+                .state(&self.scheduler.stats(), self.active.is_empty());
             self.shared.mailbox.publish(&mut self.events);
         }
     }
