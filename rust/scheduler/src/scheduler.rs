@@ -1,0 +1,243 @@
+//! Continuous batching: who runs, who waits, who gives way.
+//!
+//! A step is planned so:
+//! 1. register what the last step computed;
+//! 2. each running sequence, the oldest first, gets its tokens: one to decode, or the rest of its prefill;
+//! 3. one that finds no block takes those of the youngest; the youngest itself waits with what it has;
+//! 4. waiting sequences are admitted in order, while nobody was short of tokens or blocks.
+//!
+//! By 4 only the youngest can be in the middle of its prefill, so decodes go before it. By 3 the oldest always
+//! goes on, and alone it always fits, because `add` refuses what would not.
+
+use std::collections::VecDeque;
+
+use crate::block_pool::BlockPool;
+use crate::sequence::Sequence;
+use crate::{Limits, NewSequence, SchedulerError, SequenceId, Stats, Step, Work};
+
+/// The sequences of one engine and the KV blocks that they share.
+#[derive(Debug)]
+pub struct Scheduler {
+    limits: Limits,
+    pool: BlockPool,
+    /// In the order of admission.
+    running: Vec<Sequence>,
+    waiting: VecDeque<Sequence>,
+    preemptions: u64,
+    prefix_queries: u64,
+    prefix_hits: u64,
+}
+
+/// A step that is being planned.
+struct Plan {
+    step: Step,
+    /// Tokens that still fit in.
+    budget: usize,
+    /// Whether everybody got what they asked for.
+    satisfied: bool,
+}
+
+impl Scheduler {
+    /// A scheduler over an empty pool; refuses limits under which nothing could run.
+    pub fn new(limits: Limits) -> Result<Self, SchedulerError> {
+        limits.check()?;
+        Ok(Self {
+            pool: BlockPool::new(limits.blocks, limits.block_size),
+            limits,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            preemptions: 0,
+            prefix_queries: 0,
+            prefix_hits: 0,
+        })
+    }
+
+    /// Queue a sequence; refuses one that might not fit even alone, and all while the queue is full.
+    pub fn add(&mut self, new: NewSequence) -> Result<(), SchedulerError> {
+        self.check(&new)?;
+        self.waiting.push_back(Sequence::new(new));
+        Ok(())
+    }
+
+    /// Plan the next step; empty only if there is no sequence. Calling it says that the work of the last step was
+    /// computed.
+    pub fn schedule(&mut self) -> Step {
+        for sequence in &mut self.running {
+            self.pool.register(sequence);
+        }
+        let mut plan = Plan {
+            step: Step::default(),
+            budget: self.limits.step_tokens,
+            satisfied: true,
+        };
+        self.continue_running(&mut plan);
+        self.admit_waiting(&mut plan);
+        plan.step
+    }
+
+    /// Append the token sampled for a sequence whose work said so; unknown ids are ignored.
+    pub fn commit(&mut self, id: SequenceId, token: u32) {
+        let mut running = self.running.iter_mut();
+        if let Some(sequence) = running.find(|sequence| sequence.id == id) {
+            sequence.push(token);
+        }
+    }
+
+    /// End a sequence whose last step was computed; what it computed stays for prefix hits. Unknown ids are ignored.
+    pub fn finish(&mut self, id: SequenceId) {
+        if let Some(mut sequence) = self.remove(id) {
+            self.pool.register(&mut sequence);
+            self.pool.reclaim(&mut sequence);
+        }
+    }
+
+    /// End a sequence at any time, also when its last step was not computed. Unknown ids are ignored.
+    pub fn cancel(&mut self, id: SequenceId) {
+        if let Some(mut sequence) = self.remove(id) {
+            self.pool.reclaim(&mut sequence);
+        }
+    }
+
+    /// Prompt tokens of the sequence that were found in the prefix cache when it was first admitted.
+    pub fn cached_tokens(&self, id: SequenceId) -> usize {
+        let mut known = self.running.iter().chain(&self.waiting);
+        known
+            .find(|sequence| sequence.id == id)
+            .and_then(|sequence| sequence.cached)
+            .unwrap_or(0)
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            running: self.running.len(),
+            waiting: self.waiting.len(),
+            blocks_used: self.pool.used(),
+            blocks_cached: self.pool.cached(),
+            blocks_total: self.pool.total(),
+            preemptions: self.preemptions,
+            prefix_queries: self.prefix_queries,
+            prefix_hits: self.prefix_hits,
+        }
+    }
+
+    fn check(&self, new: &NewSequence) -> Result<(), SchedulerError> {
+        let (prompt, max_new) = (new.prompt.len(), new.max_new_tokens);
+        let Limits { max_context, .. } = self.limits;
+        let pool = self.limits.pool_tokens();
+        let most = prompt.saturating_add(max_new);
+        let mut known = self.running.iter().chain(&self.waiting);
+        let waiting = self.waiting.len();
+        if prompt == 0 {
+            Err(SchedulerError::EmptyPrompt)
+        } else if max_new == 0 {
+            Err(SchedulerError::NothingToGenerate)
+        } else if most > max_context {
+            Err(SchedulerError::ExceedsContext {
+                prompt,
+                max_new,
+                max_context,
+            })
+        } else if most > pool {
+            Err(SchedulerError::ExceedsPool {
+                prompt,
+                max_new,
+                pool,
+            })
+        } else if known.any(|sequence| sequence.id == new.id) {
+            Err(SchedulerError::Duplicate(new.id.0))
+        } else if waiting >= self.limits.max_waiting {
+            Err(SchedulerError::QueueFull { waiting })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Points 2 and 3.
+    fn continue_running(&mut self, plan: &mut Plan) {
+        let mut index = 0;
+        while index < self.running.len() {
+            while !self.give_work(index, plan) && index + 1 < self.running.len() {
+                self.preempt_youngest();
+            }
+            index += 1;
+        }
+    }
+
+    /// Point 4.
+    fn admit_waiting(&mut self, plan: &mut Plan) {
+        while plan.satisfied && plan.budget > 0 && self.running.len() < self.limits.max_running {
+            let Some(mut sequence) = self.waiting.pop_front() else {
+                return;
+            };
+            let index = self.running.len();
+            if !self.admit(&mut sequence) {
+                self.waiting.push_front(sequence);
+                return;
+            }
+            self.running.push(sequence);
+            self.give_work(index, plan);
+        }
+    }
+
+    /// Give a sequence its prefix if all its tokens fit and every running sequence could still grow by a block;
+    /// with less, it would soon be preempted again. False if it has to wait.
+    fn admit(&mut self, sequence: &mut Sequence) -> bool {
+        let hits = self.pool.prefix(sequence);
+        let blocks = sequence.tokens.len().div_ceil(self.limits.block_size);
+        let needed = blocks - hits.len() + self.pool.idle_among(&hits) + self.running.len();
+        if needed > self.pool.available() {
+            return false;
+        }
+        self.pool.adopt(sequence, &hits);
+        if sequence.cached.is_none() {
+            sequence.cached = Some(sequence.computed);
+            self.prefix_queries += sequence.prompt as u64;
+            self.prefix_hits += sequence.computed as u64;
+        }
+        true
+    }
+
+    /// Plan as many tokens of a sequence as there are tokens and blocks for; false if there is no block for the
+    /// first.
+    fn give_work(&mut self, index: usize, plan: &mut Plan) -> bool {
+        let sequence = &mut self.running[index];
+        let start = sequence.next_position();
+        let wanted = sequence.tokens.len();
+        let end = wanted.min(start + plan.budget);
+        let end = self.pool.extend(sequence, end);
+        plan.satisfied &= end == wanted;
+        if end <= start {
+            return false;
+        }
+        plan.budget -= end - start;
+        let table = end.div_ceil(self.limits.block_size);
+        plan.step.work.push(Work {
+            id: sequence.id,
+            start,
+            tokens: sequence.tokens[start..end].to_vec(),
+            blocks: sequence.blocks[..table].to_vec(),
+            sample: end == wanted,
+        });
+        sequence.computed = end;
+        true
+    }
+
+    /// The youngest loses its blocks, keeps its tokens, and is the next to be admitted.
+    fn preempt_youngest(&mut self) {
+        if let Some(mut sequence) = self.running.pop() {
+            self.pool.reclaim(&mut sequence);
+            self.waiting.push_front(sequence);
+            self.preemptions += 1;
+        }
+    }
+
+    fn remove(&mut self, id: SequenceId) -> Option<Sequence> {
+        let is_it = |sequence: &Sequence| sequence.id == id;
+        if let Some(index) = self.running.iter().position(is_it) {
+            return Some(self.running.remove(index));
+        }
+        let index = self.waiting.iter().position(is_it)?;
+        self.waiting.remove(index)
+    }
+}
