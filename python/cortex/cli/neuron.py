@@ -1,0 +1,55 @@
+"""The command `neuron`: the daemon that every host runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cortex.cli.output import fail
+from cortex.errors import CortexError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Runs models on this host for a cortex gateway.",
+)
+
+
+@app.command()
+def serve(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="neuron.toml; else /etc/neuron/.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; overrides the configuration.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", "-p", help="Port; overrides the configuration.", min=0, max=65535)
+    ] = None,
+    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[str, typer.Option("--log-format", help="text or json.")] = "text",
+) -> None:
+    """Run the host daemon."""
+    from cortex.cli.services import run_neuron
+
+    run_neuron(config, host=host, port=port, log_level=log_level, log_format=log_format)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(installed("helexa-cortex"))
+
+
+def main() -> None:
+    """Entry point: our own errors become one line and a hint."""
+    try:
+        app()
+    except CortexError as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Runs one daemon from its configuration: the gateway or the neuron, with what the command line overrides."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from cortex import logs
+from cortex.config import GatewayConfig, GatewaySection, catalogue_path, load_gateway, load_models, load_neuron
+from cortex.errors import ConfigError
+
+__all__ = ["run_gateway", "run_neuron", "start_logging", "with_addresses"]
+
+_log = logging.getLogger("cortex.cli")
+
+
+def start_logging(level: str, style: str) -> None:
+    """Configure the logs as asked; raises ConfigError for a word that is none of the choices."""
+    if level not in logs.LEVELS:
+        raise ConfigError(f"--log-level {level}: choose {', '.join(logs.LEVELS[:-1])} or {logs.LEVELS[-1]}")
+    if style not in ("text", "json"):
+        raise ConfigError(f"--log-format {style}: choose text or json")
+    logs.configure(level, "json" if style == "json" else "text")
+
+
+def with_addresses(config: GatewayConfig, *, listen: str | None, metrics_listen: str | None) -> GatewayConfig:
+    """The configuration with the addresses of the command line; raises ConfigError where one is not host:port."""
+    section = config.gateway
+    for key, address in (("listen", listen), ("metrics_listen", metrics_listen)):
+        if address is None:
+            continue
+        try:
+            msgspec.convert({key: address}, GatewaySection)
+        except msgspec.ValidationError as error:
+            option = f"--{key.replace('_', '-')}"
+            raise ConfigError(f"{option} {address}: write host:port, for example 127.0.0.1:31313") from error
+        section = msgspec.structs.replace(section, **{key: address})
+    return msgspec.structs.replace(config, gateway=section)
+
+
+def run_gateway(
+    config: Path | None, *, listen: str | None, metrics_listen: str | None, log_level: str, log_format: str
+) -> None:
+    """Run the gateway until a signal. Raises ConfigError for settings or a port that cannot be used."""
+    from cortex.gateway.app import Gateway
+    from cortex.http import run
+
+    start_logging(log_level, log_format)
+    loaded = load_gateway(config, os.environ)
+    models = load_models(catalogue_path(loaded), os.environ)
+    settings = with_addresses(loaded.config, listen=listen, metrics_listen=metrics_listen)
+    _warn((*loaded.warnings, *models.warnings))
+    _log.info("configuration", extra={"fields": {"gateway": loaded.origin, "models": models.origin}})
+    if not settings.neurons:
+        _log.warning("no hosts: list them as [[neurons]] in cortex.toml, or run everything here with `cortex up`")
+    run(lambda: Gateway(settings, models.config))
+
+
+def run_neuron(config: Path | None, *, host: str | None, port: int | None, log_level: str, log_format: str) -> None:
+    """Run the host daemon until a signal. Raises ConfigError for settings or a port that cannot be used."""
+    from cortex.http import run
+    from cortex.neuron.app import Neuron
+
+    start_logging(log_level, log_format)
+    loaded = load_neuron(config, os.environ)
+    overrides = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    settings = msgspec.structs.replace(loaded.config, **overrides)
+    _warn(loaded.warnings)
+    _log.info("configuration", extra={"fields": {"neuron": loaded.origin}})
+    run(lambda: Neuron(settings, os.environ))
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        _log.warning(warning)
