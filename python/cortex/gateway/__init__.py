@@ -1,0 +1,1 @@
+"""The gateway: knows the fleet, executes its policy's decisions, proxies, translates, meters."""

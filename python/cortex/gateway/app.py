@@ -1,0 +1,82 @@
+"""Gateway: puts the parts together and runs them: metrics port, hosts' watchers, API; stops them in reverse."""
+
+import time
+
+from cortex.config import GatewayConfig, ModelsConfig, split_address
+from cortex.fleet.catalogue import catalogue_of
+from cortex.fleet.eviction import policy_of
+from cortex.fleet.state import Fleet, Host
+from cortex.gateway.board import Board
+from cortex.gateway.counting import Counting
+from cortex.gateway.dispatch import Dispatcher
+from cortex.gateway.inference import Inference
+from cortex.gateway.lifecycle import Lifecycle
+from cortex.gateway.metrics import Metrics
+from cortex.gateway.neurons import NeuronClient
+from cortex.gateway.poller import Poller
+from cortex.gateway.routes import error_style, register
+from cortex.gateway.upstream import Upstream
+from cortex.http import App, MetricsServer, Server, UpstreamClient
+
+__all__ = ["Gateway"]
+
+
+class Gateway:
+    """The service behind `cortex serve`; made inside the event loop that runs it."""
+
+    def __init__(self, config: GatewayConfig, models: ModelsConfig) -> None:
+        settings = config.gateway
+        catalogue = catalogue_of(models)
+        hosts = [Host(name=peer.name, endpoint=peer.endpoint.rstrip("/")) for peer in config.neurons]
+        self.board = Board(Fleet(hosts={host.name: host for host in hosts}))
+        self.metrics = Metrics(lambda: self.board.fleet)
+        self._client = UpstreamClient()
+        neurons = NeuronClient(self._client)
+        self._poller = Poller(self.board, neurons, poll_seconds=settings.poll_secs)
+        self._lifecycle = Lifecycle(
+            self.board,
+            neurons,
+            self.metrics,
+            refresh=self._poller.refresh,
+            defrag_after_cycles=config.eviction.defrag_after_cycles,
+        )
+        policy = policy_of(catalogue, config.eviction)
+        dispatcher = Dispatcher(self.board, policy, self._lifecycle, self.metrics, wait_seconds=settings.load_wait_secs)
+        upstream = Upstream(self._client, dispatcher, self._poller, idle_seconds=settings.idle_timeout_secs)
+        app = App("gateway", on_error=error_style, max_body_bytes=settings.max_body_bytes)
+        register(
+            app,
+            board=self.board,
+            catalogue=catalogue,
+            inference=Inference(self.board, catalogue, dispatcher, upstream, self.metrics, settings),
+            counting=Counting(self.board, catalogue, dispatcher, neurons, self.metrics),
+            created=int(time.time()),
+        )
+        self.app = app
+        host, port = split_address(settings.listen)
+        self.server = Server(app, host, port, drain_seconds=settings.drain_secs, setting="gateway.listen")
+        host, port = split_address(settings.metrics_listen)
+        self.metrics_server = MetricsServer(self.metrics.registry, host, port)
+
+    @property
+    def url(self) -> str:
+        """Where the API is, from this machine; known once started."""
+        return self.server.url
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError for an address that cannot be had; then nothing is left running."""
+        await self.metrics_server.start()
+        try:
+            await self.server.start()
+        except BaseException:
+            await self.metrics_server.stop()
+            raise
+        self._poller.start()
+
+    async def stop(self) -> None:
+        """Refuse new requests, drain, stop the loads' watching, the hosts' watchers, and the metrics port last."""
+        await self.server.stop()
+        await self._lifecycle.close()
+        await self._poller.close()
+        await self._client.close()
+        await self.metrics_server.stop()

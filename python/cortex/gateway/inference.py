@@ -1,0 +1,243 @@
+"""Inference: the handlers of the generating routes; they join dialect, fleet and upstream, and meter every ending."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Protocol
+
+import msgspec
+
+from cortex.config import GatewaySection
+from cortex.dialects import anthropic, head, openai_chat, openai_completions
+from cortex.dialects.anthropic.errors import error_event as anthropic_error_event
+from cortex.dialects.anthropic.stream import PING
+from cortex.dialects.neutral import Ended
+from cortex.dialects.openai_envelope import error_event as openai_error_event
+from cortex.dialects.sse import KEEP_ALIVE
+from cortex.errors import CortexError
+from cortex.fleet.catalogue import Catalogue, Model, resolve
+from cortex.fleet.scheduler import Serve
+from cortex.gateway.board import Board
+from cortex.gateway.dispatch import Dispatcher, Lease
+from cortex.gateway.live import LiveAnswer, Outlet
+from cortex.gateway.metrics import Meter, Metrics
+from cortex.gateway.relay import Relay, usage_of
+from cortex.gateway.translate import Translation
+from cortex.gateway.upstream import Call, Upstream
+from cortex.http import Request, Response, Stream, UpstreamResponse
+from cortex.types import Usage
+
+__all__ = ["Inference", "finish"]
+
+_OPEN_SECONDS = 0.75  # so long a failure is a clean status; then the first keep-alive goes out, within a second
+_ANSWER_LIMIT = 64 * 1024 * 1024
+PROMPT_TOKENS = "x-cortex-prompt-tokens"
+IGNORED = "x-cortex-ignored"
+
+
+class _Sink(Protocol):
+    first_token: float | None
+    last_token: float | None
+    events: int
+    usage: Usage | None
+
+    @property
+    def fresh(self) -> bool: ...
+
+    def feed(self, chunk: bytes, now: float) -> bytes: ...
+
+    def close(self) -> bytes: ...
+
+
+class _Style(msgspec.Struct, frozen=True):
+    """What a streamed answer says while it is silent, and when it breaks."""
+
+    keep_alive: bytes
+    error_event: Callable[[CortexError], bytes]
+
+
+_OPENAI = _Style(KEEP_ALIVE, openai_error_event)
+_ANTHROPIC = _Style(PING, anthropic_error_event)
+
+
+class Inference:
+    """Handlers for `/v1/chat/completions`, `/v1/completions` and `/v1/messages`."""
+
+    def __init__(
+        self,
+        board: Board,
+        catalogue: Catalogue,
+        dispatcher: Dispatcher,
+        upstream: Upstream,
+        metrics: Metrics,
+        settings: GatewaySection,
+    ) -> None:
+        self._board = board
+        self._catalogue = catalogue
+        self._dispatcher = dispatcher
+        self._upstream = upstream
+        self._metrics = metrics
+        self._settings = settings
+        self.signing_key = secrets.token_bytes(32)  # thinking signed by an earlier process is dropped, never refused
+
+    async def chat(self, request: Request) -> Response | Stream:
+        """`POST /v1/chat/completions`."""
+        return await self._openai(request, "chat", lambda body: openai_chat.decode_request(body).ignored)
+
+    async def completions(self, request: Request) -> Response | Stream:
+        """`POST /v1/completions`."""
+        return await self._openai(request, "completions", lambda body: openai_completions.decode_request(body).ignored)
+
+    async def messages(self, request: Request) -> Response | Stream:
+        """`POST /v1/messages`: decoded, asked as a chat completion, answered in the caller's dialect."""
+        meter = self._metrics.begin("messages")
+        try:
+            asked = anthropic.decode_request(request.body, signing_key=self.signing_key)
+            model = self._model(asked.model, meter)
+            body = openai_chat.encode_request(msgspec.structs.replace(asked, model=model.id))
+            call = self._call(request, model, "/v1/chat/completions", body, meter)
+            id_ = f"msg_{secrets.token_hex(12)}"
+            given = {IGNORED: ", ".join(asked.ignored)} if asked.ignored else {}
+            if not asked.stream:
+                return await self._whole(call, lambda raw: self._as_message(raw, id_, asked.model, meter), given)
+
+            def sink(response: UpstreamResponse) -> _Sink:
+                told = response.headers.get(PROMPT_TOKENS, "")
+                tokens = int(told) if told.isdigit() else max(1, len(body) // 4)
+                encoder = anthropic.StreamEncoder(
+                    id=id_, model=asked.model, input_tokens=tokens, signing_key=self.signing_key
+                )
+                return Translation(encoder)
+
+            return await self._stream(call, sink, _ANTHROPIC, given)
+        except BaseException as error:
+            finish(meter, error)
+            raise
+
+    async def _openai(self, request: Request, api: str, check: Callable[[bytes], tuple[str, ...]]) -> Response | Stream:
+        """Same dialect on both sides: the bytes pass. A body that would start a load is read in full before."""
+        meter = self._metrics.begin(api)
+        try:
+            asked = head.peek(request.body)
+            model = self._model(asked.model, meter)
+            given: dict[str, str] = {}
+            if not isinstance(self._dispatcher.decision(model), Serve) and (ignored := check(request.body)):
+                given[IGNORED] = ", ".join(ignored)
+            call = self._call(request, model, request.path, _forwarded(request.body, asked, model.id), meter)
+            if not asked.stream:
+                return await self._whole(call, lambda raw: _metered(raw, meter), given)
+            return await self._stream(call, lambda _: Relay(drop_usage=not asked.include_usage), _OPENAI, given)
+        except BaseException as error:
+            finish(meter, error)
+            raise
+
+    def _model(self, name: str, meter: Meter) -> Model:
+        model = resolve(self._catalogue, self._board.fleet, name)
+        meter.model = model.id
+        return model
+
+    def _call(self, request: Request, model: Model, path: str, body: bytes, meter: Meter) -> Call:
+        headers = {"content-type": "application/json", "x-request-id": request.id}
+        return Call(model=model, path=path, body=body, headers=headers, meter=meter)
+
+    async def _whole(self, call: Call, finished: Callable[[bytes], bytes], given: dict[str, str]) -> Response:
+        """A non-streamed answer: nothing goes out before it is whole, so any host may make it."""
+
+        async def consume(lease: Lease, response: UpstreamResponse) -> Response:
+            body = finished(await response.read(_ANSWER_LIMIT))
+            return Response(body=body, headers=_headers(given, lease, response))
+
+        answer = await self._upstream.send(call, consume, fresh=lambda: True)
+        call.meter.finish("ok")
+        return answer
+
+    async def _stream(
+        self, call: Call, make_sink: Callable[[UpstreamResponse], _Sink], style: _Style, given: dict[str, str]
+    ) -> Stream:
+        sinks: list[_Sink] = []
+
+        async def produce(outlet: Outlet) -> None:
+            async def consume(lease: Lease, response: UpstreamResponse) -> None:
+                outlet.headers.update(_headers(given, lease, response))
+                sinks.append(make_sink(response))
+                await _pump(response, sinks[-1], outlet)
+
+            await self._upstream.send(call, consume, fresh=lambda: not sinks or sinks[-1].fresh)
+
+        def ended(error: BaseException | None) -> None:
+            if sinks:
+                _read_off(sinks[-1], call.meter)
+            finish(call.meter, error)
+
+        live = LiveAnswer(
+            produce,
+            keep_alive=style.keep_alive,
+            every_seconds=self._settings.keep_alive_secs,
+            error_event=style.error_event,
+            on_end=ended,
+        )
+        headers = await live.ready(_OPEN_SECONDS)
+        return Stream(live, headers={**given, **headers})
+
+    def _as_message(self, raw: bytes, id_: str, name: str, meter: Meter) -> bytes:
+        events = openai_chat.decode_response(raw)
+        meter.usage = next((event.usage for event in events if isinstance(event, Ended)), None)
+        return anthropic.encode_response(events, id=id_, model=name, signing_key=self.signing_key)
+
+
+async def _pump(response: UpstreamResponse, sink: _Sink, outlet: Outlet) -> None:
+    async with aclosing(response.chunks()) as chunks:
+        async for chunk in chunks:
+            if data := sink.feed(chunk, time.monotonic()):
+                await outlet.put(data)
+    if data := sink.close():
+        await outlet.put(data)
+
+
+def finish(meter: Meter, error: BaseException | None) -> None:
+    """Write down how a request ended."""
+    if error is None:
+        meter.finish("ok")
+    elif isinstance(error, CortexError):
+        meter.finish(error.code)
+    elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+        meter.finish("client_gone")
+    else:
+        meter.finish("internal_error")
+
+
+def _read_off(sink: _Sink, meter: Meter) -> None:
+    """The figures of a stream; one that broke off has no usage, and its events are its tokens."""
+    meter.first_token, meter.last_token = sink.first_token, sink.last_token
+    meter.usage = sink.usage or (Usage(completion_tokens=sink.events) if sink.events else None)
+
+
+def _headers(given: dict[str, str], lease: Lease, response: UpstreamResponse) -> dict[str, str]:
+    """Headers of our answer: the host's name, and what it said it ignored."""
+    headers = {**given, "x-cortex-neuron": lease.neuron}
+    if IGNORED in response.headers and IGNORED not in given:
+        headers[IGNORED] = response.headers[IGNORED]
+    return headers
+
+
+class _Options(msgspec.Struct, frozen=True):
+    stream_options: dict[str, object] | None = None
+
+
+def _forwarded(body: bytes, asked: head.Head, model: str) -> bytes:
+    """The bytes for the host: untouched, but for the model's name, and the usage that a stream is metered by."""
+    fields: dict[str, object] = {}
+    if asked.model != model:
+        fields["model"] = model
+    if asked.stream and not asked.include_usage:
+        given = msgspec.json.decode(body, type=_Options).stream_options or {}
+        fields["stream_options"] = {**given, "include_usage": True}
+    return head.replace_fields(body, fields) if fields else body
+
+
+def _metered(raw: bytes, meter: Meter) -> bytes:
+    """The host's answer untouched, once it proved to be one."""
+    meter.usage = usage_of(raw)
+    return raw

@@ -1,0 +1,172 @@
+"""Lifecycle: carries load decisions out, one job a model, whoever asked for it and whether or not they still wait."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from cortex import logs
+from cortex.errors import CortexError, PlanStale, ServiceUnavailable, UpstreamUnreachable
+from cortex.fleet.catalogue import Model
+from cortex.fleet.scheduler import Load
+from cortex.fleet.state import ON_THE_WAY, Fleet, Host, Job, Reach
+from cortex.fleet.transitions import job_ended, job_started, load_failed
+from cortex.gateway.board import Board
+from cortex.gateway.metrics import Metrics
+from cortex.gateway.neurons import LOAD_SECONDS, NeuronClient, load_error
+from cortex.protocol import LoadRequest
+from cortex.types import ModelState
+
+__all__ = ["Lifecycle"]
+
+_log = logging.getLogger("cortex.gateway")
+_STALE_PLANS = 5
+T = TypeVar("T")
+
+
+class Lifecycle:
+    """Owns the load jobs. `refresh` asks a host anew what it is and has."""
+
+    def __init__(
+        self,
+        board: Board,
+        neurons: NeuronClient,
+        metrics: Metrics,
+        *,
+        refresh: Callable[[str], Awaitable[bool]],
+        defrag_after_cycles: int = 0,
+    ) -> None:
+        self._board = board
+        self._neurons = neurons
+        self._metrics = metrics
+        self._refresh = refresh
+        self._defrag_after = defrag_after_cycles
+        self._cycles: dict[str, int] = {}
+        self._stale: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, load: Load, model: Model) -> None:
+        """Begin the load; returns at once. The job stands on the board before anyone else can decide."""
+        plan = load.plan
+        job = Job(
+            model=model.id,
+            host=plan.host,
+            since=time.time(),
+            devices=plan.devices,
+            share_bytes=plan.share_bytes,
+            evict=plan.evict,
+        )
+        self._board.apply(job_started, job)
+        task = asyncio.get_running_loop().create_task(self._run(job, model), name=f"load {model.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up on all jobs; the hosts go on with what they were told."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _run(self, job: Job, model: Model) -> None:
+        fields: dict[str, Any] = {"model": job.model, "neuron": job.host}
+        logs.event(_log, logging.INFO, "loading", **fields, evict=",".join(job.evict) or None)
+        started = time.monotonic()
+        try:
+            await self._load(job, model)
+            await self._refresh(job.host)
+        except PlanStale as error:
+            await self._plan_again(job, error)
+        except CortexError as error:
+            self._failed(job, error, time.monotonic() - started)
+        except Exception:
+            _log.exception("load of %s failed", job.model)
+            self._failed(job, CortexError("Internal error."), time.monotonic() - started)
+        else:
+            seconds = time.monotonic() - started
+            self._stale.pop(job.model, None)
+            self._metrics.loaded(job.model, job.host, seconds=seconds, evicted=job.evict)
+            logs.event(_log, logging.INFO, "loaded", **fields, seconds=round(seconds, 3))
+            self._board.apply(job_ended, job.model)
+            self._count_cycle(job)
+
+    async def _load(self, job: Job, model: Model) -> None:
+        """Ask, and wait for the end: 1. the host's answer, unless it goes away; 2. where it only began (202), its
+        entry of the model."""
+        host = self._board.fleet.hosts[job.host]
+        asking = self._neurons.load(host.endpoint, _request(job, model, host))
+        result = await self._unless_down(job.host, asking)  # 1.
+        if result.status is ModelState.LOADED:
+            return
+        await self._refresh(job.host)
+        await self._unless_down(job.host, self._settled(job))  # 2.
+        entry = self._board.fleet.hosts[job.host].models.get(job.model)
+        if entry is None:
+            raise ServiceUnavailable(f"{job.host} gave the load up.")
+        if entry.status is not ModelState.LOADED:
+            raise load_error(entry.error_code, entry.error or "The load failed.")
+
+    async def _settled(self, job: Job) -> None:
+        async with asyncio.timeout(LOAD_SECONDS):
+            await self._board.until(lambda fleet: not fleet.hosts[job.host].has(job.model, *ON_THE_WAY))
+
+    async def _unless_down(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        def down(fleet: Fleet) -> bool:
+            return fleet.hosts[name].reach is Reach.DOWN
+
+        loop = asyncio.get_running_loop()
+        working = loop.create_task(work)
+        watching = loop.create_task(self._board.until(down))
+        try:
+            await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise UpstreamUnreachable(f"{name} went away while it loaded.")
+            return working.result()
+        finally:
+            for task in (working, watching):
+                task.cancel()
+            await asyncio.wait([working, watching])
+
+    async def _plan_again(self, job: Job, error: PlanStale) -> None:
+        """The host changed since the plan: look at it, and let whoever waits decide anew; not for ever."""
+        self._stale[job.model] = self._stale.get(job.model, 0) + 1
+        if self._stale[job.model] >= _STALE_PLANS:
+            self._stale.pop(job.model)
+            self._failed(job, ServiceUnavailable(f"{job.host} changes too often to plan for: {error.message}"), 0.0)
+            return
+        await self._refresh(job.host)
+        self._board.apply(job_ended, job.model)
+
+    def _failed(self, job: Job, error: CortexError, seconds: float) -> None:
+        self._metrics.load_failed(job.model, job.host, outcome=error.code)
+        notes = "; ".join(getattr(error, "__notes__", [])) or None
+        fields = {"model": job.model, "neuron": job.host, "code": error.code, "reason": error.message, "notes": notes}
+        logs.event(_log, logging.WARNING, "load failed", **fields, seconds=round(seconds, 3))
+        self._board.apply(load_failed, job.model, error, now=time.time())
+
+    def _count_cycle(self, job: Job) -> None:
+        """Say when a host has seen so many loads that its memory may lie in pieces."""
+        self._cycles[job.host] = self._cycles.get(job.host, 0) + 1
+        if self._defrag_after and self._cycles[job.host] % self._defrag_after == 0:
+            message = "many loads since the start; restart the neuron if large models stop fitting"
+            logs.event(_log, logging.WARNING, message, neuron=job.host, cycles=self._cycles[job.host])
+
+
+def _request(job: Job, model: Model, host: Host) -> LoadRequest:
+    profile = model.profile
+    several = len(host.devices) > 1
+    return LoadRequest(
+        model_id=profile.id,
+        harness=profile.harness,
+        quant=profile.quant,
+        source=profile.source,
+        tensor_parallel=profile.min_devices if profile.min_devices > 1 else None,
+        devices=job.devices if several else None,
+        context_length=profile.limit.context,
+        evict=job.evict,
+        epoch=host.epoch,
+        revision=host.revision if host.epoch is not None else None,
+        wait=True,
+    )

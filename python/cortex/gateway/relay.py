@@ -1,0 +1,138 @@
+"""Relay: passes a host's OpenAI stream on event by event, bytes untouched, and learns what the meter needs.
+
+Only whole events are passed on, so that an error event can follow anywhere. Events are decoded until the first token
+and where a mark shows that they are special (an error, the usage, the end); all others only pass by.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from cortex.dialects.openai_chat.upstream import WireUsage
+from cortex.dialects.openai_upstream import WireError, error_of
+from cortex.dialects.sse import SseParser
+from cortex.errors import CortexError, UpstreamLost, UpstreamMalformed
+from cortex.types import Usage
+
+__all__ = ["Relay", "usage_of"]
+
+_EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)", re.DOTALL)
+_SPECIAL = re.compile(rb'"error"|\[DONE\]|"choices":\s*\[\s*\]')
+_LIMIT = 32 * 1024 * 1024
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[Any] | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    delta: _Delta | None = None
+    text: str | None = None
+
+
+class _Chunk(msgspec.Struct, frozen=True):
+    choices: list[_Choice] | None = None
+    usage: WireUsage | None = None
+    error: WireError | str | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Chunk)
+
+
+class Relay:
+    """One stream. `now` is monotonic seconds. `drop_usage` takes the usage event out, for a client that did not ask.
+
+    `fresh` until an event passed: so long another host may begin anew."""
+
+    def __init__(self, *, drop_usage: bool) -> None:
+        self._drop_usage = drop_usage
+        self._tail = b""
+        self._done = False
+        self.first_token: float | None = None
+        self.last_token: float | None = None
+        self.events = 0
+        self.usage: Usage | None = None
+        self.fresh = True
+
+    def feed(self, chunk: bytes, now: float) -> bytes:
+        """What to pass on of this chunk. Raises the host's error, in our class, and UpstreamMalformed."""
+        whole = self._whole(self._tail + chunk if self._tail else chunk)
+        if not whole or self._done:
+            return b""
+        if self.first_token is None or _SPECIAL.search(whole):
+            return b"".join([raw for raw in _EVENT.findall(whole) if self._look(raw, now)])
+        self.events += whole.count(b"data:")
+        self.last_token = now
+        return whole
+
+    def close(self) -> bytes:
+        """The host closed the connection; raises UpstreamLost when the answer was not at its end."""
+        if not self._done:
+            raise UpstreamLost("The host went away in the middle of the answer.")
+        return b""
+
+    def _whole(self, data: bytes) -> bytes:
+        """The whole events at the front; the rest waits for more."""
+        if data.endswith(b"\n\n"):
+            self._tail = b""
+            return data
+        cut = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in (b"\n\n", b"\r\n\r\n", b"\r\r"))
+        self._tail = data[cut:]
+        if len(self._tail) > _LIMIT:
+            raise UpstreamMalformed(f"The host sent one event of more than {_LIMIT} bytes.")
+        return data[:cut]
+
+    def _look(self, raw: bytes, now: float) -> bool:
+        """Whether this event goes on to the client; nothing does after the end."""
+        if self._done:
+            return False
+        events = SseParser().feed(raw)
+        passes = all(self._pass(event.data, now) for event in events)
+        self.fresh = self.fresh and not (events and passes)
+        return passes
+
+    def _pass(self, data: bytes, now: float) -> bool:
+        if data == b"[DONE]":
+            self._done = True
+            return True
+        chunk = _decode(data)
+        if chunk.error is not None:
+            raise error_of(chunk.error)
+        if chunk.usage is not None:
+            self.usage = chunk.usage.neutral()
+        if any(_says(choice) for choice in chunk.choices or ()):
+            self.events += 1
+            self.first_token = now if self.first_token is None else self.first_token
+            self.last_token = now
+        return not (self._drop_usage and chunk.usage is not None and not chunk.choices)
+
+
+def _says(choice: _Choice) -> bool:
+    """Whether the choice carries something generated."""
+    delta = choice.delta
+    if delta is None:
+        return bool(choice.text)
+    return bool(delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)
+
+
+def _decode(data: bytes) -> _Chunk:
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        error: CortexError = UpstreamMalformed("The host sent a chunk that is not its protocol.")
+        error.add_note(str(exc))
+        raise error from exc
+
+
+def usage_of(body: bytes) -> Usage | None:
+    """The usage of a whole answer. Raises UpstreamMalformed for one without choices, and the host's error."""
+    answer = _decode(body)
+    if answer.error is not None:
+        raise error_of(answer.error)
+    if answer.choices is None:
+        raise UpstreamMalformed("The host answered something that is no completion.")
+    return None if answer.usage is None else answer.usage.neutral()

@@ -1,0 +1,110 @@
+"""Upstream: sends one request to a host that serves the model, and to another while nothing of an answer is out."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from cortex import errors, logs
+from cortex.dialects.openai_chat import decode_error
+from cortex.errors import CortexError
+from cortex.fleet.catalogue import Model
+from cortex.gateway.dispatch import Dispatcher, Lease
+from cortex.gateway.metrics import Meter
+from cortex.gateway.neurons import retry_after_of
+from cortex.gateway.poller import Poller
+from cortex.http import UpstreamClient, UpstreamResponse
+
+__all__ = ["Call", "Upstream"]
+
+_log = logging.getLogger("cortex.gateway")
+T = TypeVar("T")
+Consume = Callable[[Lease, UpstreamResponse], Awaitable[T]]
+_ERROR_LIMIT = 1024 * 1024
+_HOST_FAILED = (errors.UpstreamError, errors.EngineFailed, errors.ShuttingDown)
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What to send: the body is final, the model is the one in it."""
+
+    model: Model
+    path: str
+    body: bytes
+    headers: Mapping[str, str]
+    meter: Meter
+
+
+class _HostError(Exception):
+    """A failure of one attempt, with where it happened."""
+
+    def __init__(self, error: CortexError, neuron: str) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.neuron = neuron
+
+
+class Upstream:
+    """Runs calls. The URL is the configured endpoint; redirects are not followed."""
+
+    def __init__(self, client: UpstreamClient, dispatcher: Dispatcher, poller: Poller, *, idle_seconds: float) -> None:
+        self._client = client
+        self._dispatcher = dispatcher
+        self._poller = poller
+        self._idle_seconds = idle_seconds
+
+    async def send(self, call: Call, consume: Consume[T], *, fresh: Callable[[], bool]) -> T:
+        """What `consume` makes of a 200 answer.
+
+        1. Lease a host that has not failed this call. 2. Send. 3. On a failure while `fresh()`: a host that is
+        broken or away is left for any other; one that is only full for one that has the model loaded.
+        4. When no other can take it, the call fails with the host's error; after a refused connection with the
+        policy's, which says when to come again.
+        """
+        tried: set[str] = set()
+        last: CortexError | None = None
+        while True:
+            full = isinstance(last, errors.CapacityError) and not isinstance(last, _HOST_FAILED)
+            try:
+                async with self._dispatcher.lease(call.model, exclude=frozenset(tried), warm_only=full) as lease:  # 1.
+                    return await self._attempt(call, lease, consume)  # 2.
+            except _HostError as failed:
+                last = self._judge(failed)
+                tried.add(failed.neuron)
+                if not (fresh() and isinstance(last, (*_HOST_FAILED, errors.CapacityError))):  # 3.
+                    raise last from None
+            except CortexError:
+                if last is None or isinstance(last, errors.UpstreamUnreachable):
+                    raise
+                raise last from None  # 4.
+
+    async def _attempt(self, call: Call, lease: Lease, consume: Consume[T]) -> T:
+        call.meter.neuron = lease.neuron
+        call.meter.cold = call.meter.cold or lease.cold
+        url = lease.endpoint + call.path
+        try:
+            async with self._client.open(
+                "POST", url, headers=call.headers, body=call.body, idle_seconds=self._idle_seconds
+            ) as response:
+                if response.status != 200:
+                    body = await response.read(_ERROR_LIMIT)
+                    raise decode_error(response.status, body, retry_after=retry_after_of(response.headers))
+                return await consume(lease, response)
+        except CortexError as error:
+            raise _HostError(error, lease.neuron) from error
+
+    def _judge(self, failed: _HostError) -> CortexError:
+        """Learn from a failure: 1. refused: the host is down; 2. broken or leaving: look at it; 3. it lost the model:
+        look at it, and that is no fault of the caller's."""
+        error, neuron = failed.error, failed.neuron
+        if isinstance(error, errors.UpstreamUnreachable):  # 1.
+            self._poller.unreachable(neuron)
+        elif isinstance(error, _HOST_FAILED):  # 2.
+            self._poller.poke(neuron)
+        elif isinstance(error, errors.ModelNotFound):  # 3.
+            self._poller.poke(neuron)
+            error = errors.ServiceUnavailable(f"{neuron} has just unloaded the model.", retry_after=1.0)
+        if not isinstance(error, errors.RequestError):
+            notes = "; ".join(getattr(failed.error, "__notes__", [])) or None
+            logs.event(_log, logging.WARNING, "host failed a request", neuron=neuron, code=error.code, notes=notes)
+        return error
