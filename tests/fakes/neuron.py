@@ -1,4 +1,4 @@
-"""A scripted neuron: speaks the host protocol over loopback HTTP, with load times, failures, stalls and deaths to order.
+"""A scripted neuron: speaks the host protocol over loopback, with load times, failures, stalls and deaths to order.
 
 It has the memory figures, revisions, events and routes of a real one and no engine; a model answers with its script.
 """
@@ -65,6 +65,7 @@ class FakeNeuron:
         self.load_gate.set()
         self.load_error: CortexError | None = None
         self.has_events = True
+        self.deaf = False
         self.entries: dict[str, ModelEntry] = {}
         self.loads: list[LoadRequest] = []
         self.bodies: list[bytes] = []
@@ -105,9 +106,9 @@ class FakeNeuron:
         script.gate_at = gate_at
         return script.gate
 
-    def put(self, model: str, *, last_used: float = 1.0) -> None:
-        """Have a model loaded."""
-        self._set(self._entry(model, ModelState.LOADED, last_used=last_used))
+    def put(self, model: str, *, status: ModelState = ModelState.LOADED, last_used: float = 1.0, **more: Any) -> None:
+        """Have a model, loaded or in another state."""
+        self._set(self._entry(model, status, last_used=last_used, **more))
 
     async def until(self, condition: Any) -> None:
         """Until something that this neuron counts is so."""
@@ -217,6 +218,8 @@ class FakeNeuron:
         return json_response(result)
 
     async def _tokenize(self, request: Request) -> Response:
+        if self.deaf:
+            raise Cut
         asked = msgspec.json.decode(request.body)
         self.bodies.append(request.body)
         self._loaded(asked["model"])

@@ -24,6 +24,7 @@ __all__ = [
     "load_failed",
     "missed",
     "models_seen",
+    "plan_refused",
     "refused",
     "released",
 ]
@@ -126,13 +127,18 @@ def job_ended(fleet: Fleet, model: str) -> Fleet:
     return replace(fleet, jobs=_drop(fleet.jobs, model), failures=failures)
 
 
+def plan_refused(fleet: Fleet, model: str, error: CortexError) -> Fleet:
+    """The host refused a plan that its state has left behind: the job is gone, what the refusal says of the model's
+    size is kept, and the host may be planned for again at once."""
+    return replace(fleet, jobs=_drop(fleet.jobs, model), sizes=_learned(fleet, model, error))
+
+
 def load_failed(fleet: Fleet, model: str, error: CortexError, *, now: float) -> Fleet:
     """The load failed. 1. A host that says how much it needs teaches the size: a new plan may differ, so no pause.
     2. Else the host rests for this model, longer each time."""
     job = fleet.jobs[model]
     fleet = replace(fleet, jobs=_drop(fleet.jobs, model))
-    needed = error.extras.get("needed_bytes")
-    sizes = _put(fleet.sizes, model, needed) if isinstance(needed, int) and needed > 0 else fleet.sizes
+    sizes = _learned(fleet, model, error)
     if isinstance(error, InsufficientMemory) and sizes.get(model) != fleet.sizes.get(model):  # 1.
         return replace(fleet, sizes=sizes)
     key = (job.host, model)  # 2.
@@ -141,6 +147,11 @@ def load_failed(fleet: Fleet, model: str, error: CortexError, *, now: float) -> 
     until = now + min(max(rest, error.retry_after or 0.0), _COOL_DOWN_LIMIT)
     failure = Failure(code=error.code, message=error.message, count=count, until=until)
     return replace(fleet, sizes=sizes, failures=_put(fleet.failures, key, failure))
+
+
+def _learned(fleet: Fleet, model: str, error: CortexError) -> dict[str, int]:
+    needed = error.extras.get("needed_bytes")
+    return _put(fleet.sizes, model, needed) if isinstance(needed, int) and needed > 0 else fleet.sizes
 
 
 def _new_epoch(host: Host, epoch: str) -> Host:

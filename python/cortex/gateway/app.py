@@ -48,8 +48,8 @@ class Gateway:
             app,
             board=self.board,
             catalogue=catalogue,
-            inference=Inference(self.board, catalogue, dispatcher, upstream, self.metrics, settings),
-            counting=Counting(self.board, catalogue, dispatcher, neurons, self.metrics),
+            inference=Inference(dispatcher, upstream, self.metrics, settings),
+            counting=Counting(self.board, dispatcher, neurons, self.metrics),
             created=int(time.time()),
         )
         self.app = app

@@ -1,16 +1,17 @@
 """Dispatch: from a wanted model to a leased host: decide, start a load, wait, within a limit; never a lost wake-up."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import msgspec
 
-from cortex.errors import CapacityError, ModelLoading, QueueFull, ServiceUnavailable
-from cortex.fleet.catalogue import Model
+from cortex.errors import CapacityError, ModelLoading, ModelNotFound, QueueFull, ServiceUnavailable
+from cortex.fleet.catalogue import Model, resolve
 from cortex.fleet.eviction import Policy
 from cortex.fleet.scheduler import Decision, Load, Reject, Serve, Wait, decide
-from cortex.fleet.state import Fleet
+from cortex.fleet.state import Fleet, Reach
 from cortex.fleet.transitions import leased, released
 from cortex.gateway.board import Board
 from cortex.gateway.lifecycle import Lifecycle
@@ -20,6 +21,7 @@ from cortex.types import ModelState
 __all__ = ["Dispatcher", "Lease", "loading_state"]
 
 _TICK_SECONDS = 1.0  # what changes by the clock alone (a minimum stay that ends) is looked at so often
+_CONTACT_SECONDS = 5.0
 _MAX_WAITING = 1024
 
 
@@ -43,6 +45,16 @@ class Dispatcher:
         self._metrics = metrics
         self._wait_seconds = wait_seconds
         self._waiting = 0
+
+    async def model(self, name: str) -> Model:
+        """The model of a name. While a host was never met it may be the one that knows the name, so that is waited
+        for. Raises ModelNotFound."""
+        with suppress(ModelNotFound):
+            return resolve(self._policy.catalogue, self._board.fleet, name)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CONTACT_SECONDS):
+                await self._board.until(_all_met)
+        return resolve(self._policy.catalogue, self._board.fleet, name)
 
     def decision(self, model: Model, *, exclude: frozenset[str] = frozenset()) -> Decision:
         """What the policy says now; nothing is carried out."""
@@ -101,6 +113,10 @@ class Dispatcher:
         finally:
             self._waiting -= 1
             self._metrics.waiting.dec()
+
+
+def _all_met(fleet: Fleet) -> bool:
+    return all(host.reach is not Reach.UNKNOWN for host in fleet.hosts.values())
 
 
 def loading_state(fleet: Fleet, model: str) -> dict[str, object] | None:

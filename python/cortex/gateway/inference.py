@@ -17,9 +17,8 @@ from cortex.dialects.neutral import Ended
 from cortex.dialects.openai_envelope import error_event as openai_error_event
 from cortex.dialects.sse import KEEP_ALIVE
 from cortex.errors import CortexError
-from cortex.fleet.catalogue import Catalogue, Model, resolve
+from cortex.fleet.catalogue import Model
 from cortex.fleet.scheduler import Serve
-from cortex.gateway.board import Board
 from cortex.gateway.dispatch import Dispatcher, Lease
 from cortex.gateway.live import LiveAnswer, Outlet
 from cortex.gateway.metrics import Meter, Metrics
@@ -67,15 +66,11 @@ class Inference:
 
     def __init__(
         self,
-        board: Board,
-        catalogue: Catalogue,
         dispatcher: Dispatcher,
         upstream: Upstream,
         metrics: Metrics,
         settings: GatewaySection,
     ) -> None:
-        self._board = board
-        self._catalogue = catalogue
         self._dispatcher = dispatcher
         self._upstream = upstream
         self._metrics = metrics
@@ -95,7 +90,7 @@ class Inference:
         meter = self._metrics.begin("messages")
         try:
             asked = anthropic.decode_request(request.body, signing_key=self.signing_key)
-            model = self._model(asked.model, meter)
+            model = await self._model(asked.model, meter)
             body = openai_chat.encode_request(msgspec.structs.replace(asked, model=model.id))
             call = self._call(request, model, "/v1/chat/completions", body, meter)
             id_ = f"msg_{secrets.token_hex(12)}"
@@ -121,7 +116,7 @@ class Inference:
         meter = self._metrics.begin(api)
         try:
             asked = head.peek(request.body)
-            model = self._model(asked.model, meter)
+            model = await self._model(asked.model, meter)
             given: dict[str, str] = {}
             if not isinstance(self._dispatcher.decision(model), Serve) and (ignored := check(request.body)):
                 given[IGNORED] = ", ".join(ignored)
@@ -133,8 +128,8 @@ class Inference:
             finish(meter, error)
             raise
 
-    def _model(self, name: str, meter: Meter) -> Model:
-        model = resolve(self._catalogue, self._board.fleet, name)
+    async def _model(self, name: str, meter: Meter) -> Model:
+        model = await self._dispatcher.model(name)
         meter.model = model.id
         return model
 

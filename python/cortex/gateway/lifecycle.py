@@ -7,11 +7,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from cortex import logs
-from cortex.errors import CortexError, PlanStale, ServiceUnavailable, UpstreamUnreachable
+from cortex.errors import (
+    CapacityError,
+    CortexError,
+    InsufficientMemory,
+    PlanStale,
+    ServiceUnavailable,
+    UpstreamUnreachable,
+)
 from cortex.fleet.catalogue import Model
 from cortex.fleet.scheduler import Load
 from cortex.fleet.state import ON_THE_WAY, Fleet, Host, Job, Reach
-from cortex.fleet.transitions import job_ended, job_started, load_failed
+from cortex.fleet.transitions import job_ended, job_started, load_failed, plan_refused
 from cortex.gateway.board import Board
 from cortex.gateway.metrics import Metrics
 from cortex.gateway.neurons import LOAD_SECONDS, NeuronClient, load_error
@@ -77,7 +84,7 @@ class Lifecycle:
         try:
             await self._load(job, model)
             await self._refresh(job.host)
-        except PlanStale as error:
+        except (PlanStale, InsufficientMemory) as error:
             await self._plan_again(job, error)
         except CortexError as error:
             self._failed(job, error, time.monotonic() - started)
@@ -129,15 +136,18 @@ class Lifecycle:
                 task.cancel()
             await asyncio.wait([working, watching])
 
-    async def _plan_again(self, job: Job, error: PlanStale) -> None:
-        """The host changed since the plan: look at it, and let whoever waits decide anew; not for ever."""
+    async def _plan_again(self, job: Job, error: CapacityError) -> None:
+        """The host or its memory is not what the plan was made for: look at it, and let whoever waits decide anew;
+        not for ever."""
         self._stale[job.model] = self._stale.get(job.model, 0) + 1
         if self._stale[job.model] >= _STALE_PLANS:
             self._stale.pop(job.model)
-            self._failed(job, ServiceUnavailable(f"{job.host} changes too often to plan for: {error.message}"), 0.0)
+            if isinstance(error, PlanStale):
+                error = ServiceUnavailable(f"{job.host} changes too often to plan for: {error.message}")
+            self._failed(job, error, 0.0)
             return
         await self._refresh(job.host)
-        self._board.apply(job_ended, job.model)
+        self._board.apply(plan_refused, job.model, error)
 
     def _failed(self, job: Job, error: CortexError, seconds: float) -> None:
         self._metrics.load_failed(job.model, job.host, outcome=error.code)

@@ -4,6 +4,7 @@ Labels are bounded: hosts are the configured ones, unknown models share one name
 rest share another. Nothing is looked up per chunk.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,11 +12,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from cortex import logs
 from cortex.fleet.state import Fleet, Reach
 from cortex.types import ModelState, Usage
 
 __all__ = ["NO_HOST", "UNKNOWN_MODEL", "Meter", "Metrics"]
 
+_log = logging.getLogger("cortex.gateway")
 UNKNOWN_MODEL = "unknown"
 OTHER_MODEL = "other"
 NO_HOST = "none"
@@ -45,7 +48,26 @@ class Meter:
         """The request ended: `ok`, `client_gone`, or the code of an error."""
         if self.outcome is None:
             self.outcome = outcome
-            self._metrics.ended(self, time.monotonic() - self.started)
+            seconds = time.monotonic() - self.started
+            self._metrics.ended(self, seconds)
+            self._log(outcome, seconds)
+
+    def _log(self, outcome: str, seconds: float) -> None:
+        usage = self.usage
+        logs.event(
+            _log,
+            logging.INFO,
+            "request",
+            api=self.api,
+            model=self.model,
+            neuron=self.neuron,
+            outcome=outcome,
+            cold=self.cold or None,
+            seconds=round(seconds, 4),
+            ttft=None if self.first_token is None else round(self.first_token - self.started, 4),
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+        )
 
 
 class Metrics:

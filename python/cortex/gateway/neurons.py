@@ -1,7 +1,7 @@
 """Neurons: the management calls to a host, typed, each with its own deadline; the host's errors as our classes."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ from cortex.protocol import Discovery, Health, LoadRequest, LoadResult, ModelEnt
 
 __all__ = [
     "LOAD_SECONDS",
-    "CountRequest",
     "NeuronClient",
     "NoSuchRoute",
     "load_error",
@@ -38,14 +37,6 @@ _KINDS: dict[str, type[CortexError]] = {
 
 class NoSuchRoute(UpstreamError):
     """The host does not have this management route (an older one)."""
-
-
-class CountRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`POST /tokenize` of a host: messages and tools as in a chat request."""
-
-    model: str
-    messages: msgspec.Raw
-    tools: msgspec.Raw | None = None
 
 
 class _Count(msgspec.Struct, frozen=True):
@@ -72,12 +63,12 @@ def management_error(status: int, body: bytes, *, retry_after: float | None = No
     fields = told if isinstance(told, dict) else {"message": told}
     kind = _KINDS.get(str(fields.get("code")))
     message = str(fields.get("message", ""))[:_MESSAGE_LIMIT]
+    if status == 404 and kind in (None, errors.RouteNotFound):
+        return NoSuchRoute("The host does not know this request.")
     if kind is not None:
         core = ("message", "type", "code", "param")
         extras = {name: value for name, value in fields.items() if name not in core and isinstance(value, int | str)}
         return kind(message or "The host refused.", retry_after=retry_after, extras=extras)
-    if status == 404:
-        return NoSuchRoute("The host does not know this request.")
     error: CortexError = UpstreamError("The host failed.")
     if status in (429, 503):
         error = ServiceUnavailable("The host cannot do it now.", retry_after=retry_after)
@@ -113,9 +104,9 @@ class NeuronClient:
         body = msgspec.json.encode(request)
         return await self._call("POST", f"{endpoint}/models/load", LoadResult, body=body, seconds=LOAD_SECONDS)
 
-    async def count_tokens(self, endpoint: str, request: CountRequest) -> int:
-        """`POST /tokenize`: tokens of the rendered prompt."""
-        body = msgspec.json.encode(request)
+    async def count_tokens(self, endpoint: str, model: str, prompt: Mapping[str, msgspec.Raw]) -> int:
+        """`POST /tokenize`: tokens of the rendered prompt; `prompt` is `messages` and `tools` of a chat request."""
+        body = msgspec.json.encode({"model": model, **prompt})
         return (await self._call("POST", f"{endpoint}/tokenize", _Count, body=body, seconds=30.0)).count
 
     async def events(self, endpoint: str, *, idle_seconds: float) -> AsyncGenerator[NeuronEvent, None]:

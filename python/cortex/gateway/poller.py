@@ -64,18 +64,24 @@ class Poller:
         self._pokes[name].set()
 
     async def refresh(self, name: str) -> bool:
-        """Look at the host now (step 1); whether it answered."""
+        """Look at the host now (step 1); whether it answered. All of it is noted at once, so that nobody meets a host
+        whose models are not known yet, and nothing of it where the host's events have told newer things meanwhile."""
         endpoint = self._host(name).endpoint
         try:
-            self._apply(name, discovered, await self._neurons.discovery(endpoint))
-            self._board.apply(models_seen, name, await self._neurons.models(endpoint))
-            self._board.apply(health_seen, name, await self._neurons.health(endpoint))
+            found = await self._neurons.discovery(endpoint)
+            health = await self._neurons.health(endpoint)
+            models = await self._neurons.models(endpoint)
         except UpstreamUnreachable:
             self._note(name, refused, "refuses connections")
             return False
         except CortexError as error:
             self._note(name, missed, f"does not answer: {error.message}", error)
             return False
+        host = self._host(name)
+        self._apply(name, discovered, found)
+        if host.epoch != health.epoch or host.revision <= health.revision:
+            self._board.apply(models_seen, name, models)
+            self._board.apply(health_seen, name, health)
         return True
 
     async def _watch(self, name: str) -> None:
@@ -110,7 +116,11 @@ class Poller:
 
     async def _remeasure(self, name: str, event: NeuronEvent) -> None:
         """After a model came or went, ask for the free memory it left, unless the event says it."""
-        if event.kind == "model" and event.health is None and any(one.status in _SETTLED for one in event.models):
+        if (
+            event.kind in ("model", "snapshot")
+            and event.health is None
+            and any(one.status in _SETTLED for one in event.models)
+        ):
             self._board.apply(health_seen, name, await self._neurons.health(self._host(name).endpoint))
 
     async def _pause(self, name: str) -> None:

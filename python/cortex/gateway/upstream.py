@@ -56,22 +56,26 @@ class Upstream:
     async def send(self, call: Call, consume: Consume[T], *, fresh: Callable[[], bool]) -> T:
         """What `consume` makes of a 200 answer.
 
-        1. Lease a host that has not failed this call. 2. Send. 3. On a failure while `fresh()`: a host that is
-        broken or away is left for any other; one that is only full for one that has the model loaded.
+        1. Lease a host that has not failed this call. 2. Send. 3. On a failure while `fresh()`: a host that turns out
+        not to have the model is asked once what it has; one that is broken or away is left for any other; one that is
+        only full for one that has the model loaded.
         4. When no other can take it, the call fails with the host's error; after a refused connection with the
         policy's, which says when to come again.
         """
         tried: set[str] = set()
+        asked: set[str] = set()
         last: CortexError | None = None
         while True:
             full = isinstance(last, errors.CapacityError) and not isinstance(last, _HOST_FAILED)
             try:
                 async with self._dispatcher.lease(call.model, exclude=frozenset(tried), warm_only=full) as lease:  # 1.
                     return await self._attempt(call, lease, consume)  # 2.
-            except _HostError as failed:
+            except _HostError as failed:  # 3.
+                if fresh() and await self._asked_anew(failed, asked):
+                    continue
                 last = self._judge(failed)
                 tried.add(failed.neuron)
-                if not (fresh() and isinstance(last, (*_HOST_FAILED, errors.CapacityError))):  # 3.
+                if not (fresh() and isinstance(last, (*_HOST_FAILED, errors.CapacityError))):
                     raise last from None
             except CortexError:
                 if last is None or isinstance(last, errors.UpstreamUnreachable):
@@ -93,16 +97,23 @@ class Upstream:
         except CortexError as error:
             raise _HostError(error, lease.neuron) from error
 
+    async def _asked_anew(self, failed: _HostError, asked: set[str]) -> bool:
+        """Whether the host did not have the model and has now been asked what it has, once a call."""
+        if not isinstance(failed.error, errors.ModelNotFound) or failed.neuron in asked:
+            return False
+        asked.add(failed.neuron)
+        await self._poller.refresh(failed.neuron)
+        return True
+
     def _judge(self, failed: _HostError) -> CortexError:
-        """Learn from a failure: 1. refused: the host is down; 2. broken or leaving: look at it; 3. it lost the model:
-        look at it, and that is no fault of the caller's."""
+        """Learn from a failure: 1. refused: the host is down; 2. broken or leaving: look at it; 3. it does not have the
+        model after all, which is no fault of the caller's."""
         error, neuron = failed.error, failed.neuron
         if isinstance(error, errors.UpstreamUnreachable):  # 1.
             self._poller.unreachable(neuron)
         elif isinstance(error, _HOST_FAILED):  # 2.
             self._poller.poke(neuron)
         elif isinstance(error, errors.ModelNotFound):  # 3.
-            self._poller.poke(neuron)
             error = errors.ServiceUnavailable(f"{neuron} has just unloaded the model.", retry_after=1.0)
         if not isinstance(error, errors.RequestError):
             notes = "; ".join(getattr(failed.error, "__notes__", [])) or None
