@@ -1,0 +1,172 @@
+//! What a caller relies on, case by case.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod fake;
+
+use cortex_scheduler::{Limits, Scheduler, SchedulerError, SequenceId};
+use fake::FakeEngine;
+
+const LIMITS: Limits = Limits {
+    block_size: 4,
+    blocks: 16,
+    step_tokens: 8,
+    max_running: 4,
+    max_waiting: 4,
+    max_context: 64,
+};
+
+fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = LIMITS;
+    change(&mut limits);
+    limits
+}
+
+#[test]
+fn prefill_goes_in_chunks_and_decodes_go_first() {
+    let mut engine = FakeEngine::new(LIMITS);
+    engine.add(1, &[1; 6], 5, 0).unwrap();
+    engine.add(2, &[2; 13], 5, 0).unwrap();
+    let spans = |engine: &mut FakeEngine| -> Vec<_> {
+        let work = engine.step().work.into_iter();
+        work.map(|work| (work.id.0, work.start, work.tokens.len(), work.sample))
+            .collect()
+    };
+    assert_eq!(spans(&mut engine), [(1, 0, 6, true), (2, 0, 2, false)]);
+    assert_eq!(spans(&mut engine), [(1, 6, 1, true), (2, 2, 7, false)]);
+    assert_eq!(spans(&mut engine), [(1, 7, 1, true), (2, 9, 4, true)]);
+    assert_eq!(spans(&mut engine), [(1, 8, 1, true), (2, 13, 1, true)]);
+}
+
+#[test]
+fn a_prefix_hits_in_full_blocks_and_leaves_the_last_token() {
+    let mut engine = FakeEngine::new(LIMITS);
+    let prompt: Vec<u32> = (0..12).collect();
+    engine.add(1, &prompt, 1, 0).unwrap();
+    engine.run_out();
+    engine.add(2, &prompt, 1, 0).unwrap();
+    let step = engine.scheduler.schedule();
+    assert_eq!((step.work[0].start, step.work[0].tokens.len()), (8, 4));
+    assert_eq!(engine.scheduler.cached_tokens(SequenceId(2)), 8);
+    engine.cancel(2);
+    engine.add(3, &prompt, 1, 7).unwrap();
+    assert_eq!(engine.step().work[0].start, 0, "another salt");
+    engine.run_out();
+    let stats = engine.scheduler.stats();
+    assert_eq!((stats.prefix_queries, stats.prefix_hits), (36, 8));
+    engine.assert_no_leak();
+}
+
+#[test]
+fn blocks_of_the_same_step_are_not_hit_but_merge_after_it() {
+    let mut engine = FakeEngine::new(limits(|limits| limits.step_tokens = 32));
+    engine.add(1, &[5; 9], 4, 0).unwrap();
+    engine.add(2, &[5; 9], 4, 0).unwrap();
+    engine.step();
+    assert_eq!(engine.scheduler.stats().prefix_hits, 0);
+    assert_eq!(engine.scheduler.stats().blocks_used, 6);
+    engine.step();
+    assert_eq!(engine.scheduler.stats().blocks_used, 4, "two shared");
+    engine.run_out();
+    engine.assert_no_leak();
+}
+
+#[test]
+fn a_cancelled_step_leaves_nothing_to_hit() {
+    let mut engine = FakeEngine::new(LIMITS);
+    engine.add(1, &[5; 8], 4, 0).unwrap();
+    engine.scheduler.schedule();
+    engine.cancel(1);
+    engine.add(2, &[5; 8], 4, 0).unwrap();
+    engine.run_out();
+    assert_eq!(engine.scheduler.stats().prefix_hits, 0);
+    engine.assert_no_leak();
+}
+
+#[test]
+fn the_youngest_is_preempted_and_loses_no_token() {
+    let generate = |blocks| {
+        let mut engine = FakeEngine::new(limits(|limits| limits.blocks = blocks));
+        for id in 0..3 {
+            engine.add(id, &[id as u32; 5], 20, 0).unwrap();
+        }
+        engine.run_out();
+        engine.assert_no_leak();
+        (engine.scheduler.stats().preemptions, engine.done)
+    };
+    let (none, ample) = generate(64);
+    let (some, scarce) = generate(8);
+    assert_eq!(none, 0);
+    assert!(some > 0);
+    assert_eq!(ample, scarce);
+}
+
+#[test]
+fn cached_blocks_give_way_to_sequences() {
+    let mut engine = FakeEngine::new(LIMITS);
+    for id in 0..4 {
+        engine.add(id, &[id as u32; 60], 4, 0).unwrap();
+        engine.run_out();
+        assert_eq!(engine.scheduler.stats().blocks_cached, 15);
+    }
+    engine.add(4, &[3; 60], 4, 0).unwrap();
+    engine.add(5, &[0; 60], 4, 0).unwrap();
+    engine.run_out();
+    assert_eq!(engine.scheduler.stats().prefix_hits, 56, "only the latest");
+    engine.assert_no_leak();
+}
+
+#[test]
+fn an_uncommitted_token_is_computed_again() {
+    let mut engine = FakeEngine::new(LIMITS);
+    engine.add(1, &[1, 2, 3], 1, 0).unwrap();
+    engine.scheduler.schedule();
+    let again = engine.scheduler.schedule();
+    assert_eq!((again.work[0].start, again.work[0].sample), (2, true));
+}
+
+#[test]
+fn what_cannot_fit_is_refused_with_numbers() {
+    let mut engine = FakeEngine::new(limits(|limits| limits.max_context = 100));
+    let pool = engine.add(1, &[0; 60], 5, 0).unwrap_err();
+    assert!(pool.to_string().contains("60 prompt tokens and 5 new ones"));
+    assert!(pool.to_string().contains("64 tokens"));
+    let context = engine.add(1, &[0; 60], 41, 0).unwrap_err();
+    assert!(context.to_string().contains("the context of 100 tokens"));
+    let huge = engine.add(1, &[0; 60], usize::MAX, 0);
+    assert!(matches!(huge, Err(SchedulerError::ExceedsContext { .. })));
+    assert_eq!(engine.add(1, &[], 5, 0), Err(SchedulerError::EmptyPrompt));
+    let nothing = engine.add(1, &[1], 0, 0);
+    assert_eq!(nothing, Err(SchedulerError::NothingToGenerate));
+    engine.add(1, &[0; 60], 4, 0).unwrap();
+    let twice = engine.add(1, &[0], 4, 0);
+    assert_eq!(twice, Err(SchedulerError::Duplicate(1)));
+    engine.run_out();
+    engine.assert_no_leak();
+}
+
+#[test]
+fn a_full_queue_refuses() {
+    let mut engine = FakeEngine::new(LIMITS);
+    for id in 0..4 {
+        engine.add(id, &[1], 1, 0).unwrap();
+    }
+    let full = engine.add(4, &[1], 1, 0);
+    assert_eq!(full, Err(SchedulerError::QueueFull { waiting: 4 }));
+}
+
+#[test]
+fn limits_that_cannot_work_are_refused() {
+    let refused = |change: fn(&mut Limits)| Scheduler::new(limits(change)).unwrap_err();
+    let text = refused(|limits| limits.step_tokens = 3).to_string();
+    assert!(text.contains("step_tokens is 3; it must be at least max_running"));
+    for change in [
+        |limits: &mut Limits| limits.block_size = 0,
+        |limits: &mut Limits| limits.blocks = 0,
+        |limits: &mut Limits| limits.blocks = usize::MAX,
+        |limits: &mut Limits| limits.max_running = 0,
+        |limits: &mut Limits| limits.max_waiting = 0,
+        |limits: &mut Limits| limits.max_context = 0,
+    ] {
+        refused(change);
+    }
+}
