@@ -10,6 +10,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cortex
 # Outside the clone, so that a second clone (and CI) rebuilds only our own crates.
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# maturin develop installs dependency groups, which the pip that comes with Python 3.11 cannot (it needs 25.1).
+PIP_VERSION := 26.3
 RUST_SOURCES := $(shell find rust Cargo.toml Cargo.lock -name '*.rs' -o -name 'Cargo.*' 2>/dev/null)
 PYTEST := $(BIN)/python -m pytest
 
@@ -31,6 +33,7 @@ tools:
 $(VENV)/.runtime: requirements.txt requirements-dev.txt | tools
 	@echo "==> virtual environment and locked dependencies ($(VENV))"
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q pip==$(PIP_VERSION)
 	$(BIN)/python -m pip install --progress-bar on -r requirements.txt $$(grep '^maturin==' requirements-dev.txt)
 	@touch $@
 
@@ -39,9 +42,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	$(BIN)/python -m pip install --progress-bar on -r requirements-dev.txt
 	@touch $@
 
-$(VENV)/.built: $(RUST_SOURCES) pyproject.toml $(VENV)/.runtime
+$(VENV)/.built: $(RUST_SOURCES) pyproject.toml requirements-dev.txt $(VENV)/.runtime
 	@echo "==> the engine, release build (a few minutes the first time; cargo's target: $(CARGO_TARGET_DIR))"
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release
+	PIP_CONSTRAINT=requirements-dev.txt VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked
 	@touch $@
 
 .PHONY: build

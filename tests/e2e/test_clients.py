@@ -46,9 +46,7 @@ def test_openai_sdk_streams_the_same_text(up: Up) -> None:
 
 def test_openai_sdk_completes_text(up: Up) -> None:
     client = openai.OpenAI(base_url=f"{up.gateway}/v1", api_key="none", max_retries=0)
-    answer = client.completions.create(
-        model=up.model, prompt="The capital of France is", temperature=0, max_tokens=8
-    )
+    answer = client.completions.create(model=up.model, prompt="The capital of France is", temperature=0, max_tokens=8)
     assert "Paris" in answer.choices[0].text
 
 
@@ -100,9 +98,7 @@ def test_an_unknown_model_is_named_with_its_neighbours(up: Up) -> None:
 def test_too_long_a_prompt_is_refused_with_both_numbers(up: Up) -> None:
     client = anthropic.Anthropic(base_url=up.gateway, api_key="none", max_retries=0)
     with pytest.raises(anthropic.BadRequestError, match=r"prompt is too long: \d+ tokens > \d+ maximum"):
-        client.messages.create(
-            model=up.model, messages=[{"role": "user", "content": "word " * 20_000}], max_tokens=8
-        )
+        client.messages.create(model=up.model, messages=[{"role": "user", "content": "word " * 20_000}], max_tokens=8)
 
 
 def test_status_shows_the_fleet(up: Up) -> None:
@@ -131,4 +127,6 @@ def metrics(up: Up) -> str:
 
 
 def total(text: str, name: str) -> float:
-    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} ")))
+    return sum(
+        float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))
+    )

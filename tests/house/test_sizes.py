@@ -89,8 +89,6 @@ def test_every_module_says_its_job_in_its_first_line() -> None:
 
 def test_every_rust_file_says_its_job_in_its_first_line() -> None:
     silent = [
-        str(path.relative_to(ROOT))
-        for path in tracked("*.rs")
-        if not path.read_text().startswith(("//!", "//", "#!"))
+        str(path.relative_to(ROOT)) for path in tracked("*.rs") if not path.read_text().startswith(("//!", "//", "#!"))
     ]
     assert silent == []
