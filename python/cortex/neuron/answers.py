@@ -1,0 +1,160 @@
+"""Answers: the sequences of one request, run side by side, each in its place, and their events as they come.
+
+A task a sequence, so that silence can be filled with keep-alives and an end is an end in every phase. Closing an answer
+cancels its sequences in the engine, gives their places back and ends the lease; that always happens, once.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import ExitStack, aclosing
+from types import TracebackType
+from typing import Protocol
+
+from cortex.dialects.neutral import ChatEvent, Ended, Failed
+from cortex.dialects.sse import KEEP_ALIVE
+from cortex.errors import CortexError
+from cortex.neuron.admission import Place
+from cortex.neuron.metrics import Meter
+from cortex.types import FinishReason
+
+__all__ = ["Answer", "Encoder", "StreamedAnswer"]
+
+_log = logging.getLogger("cortex.neuron")
+Start = Callable[[], AsyncGenerator[ChatEvent, None]]
+
+
+class Encoder(Protocol):
+    """Makes a dialect's bytes from events; `index` is the sequence's."""
+
+    def start(self) -> bytes: ...
+
+    def event(self, event: ChatEvent, index: int) -> bytes: ...
+
+
+class Answer:
+    """`starts` make the generations and `places` are theirs; `held` is closed at the end (the lease)."""
+
+    def __init__(self, starts: Sequence[Start], places: Sequence[Place], held: ExitStack, meter: Meter) -> None:
+        self._events: list[tuple[int, ChatEvent]] = []
+        self._news = asyncio.Event()
+        self._left = len(starts)
+        self._held = held
+        self._meter = meter
+        self._outcome: str | None = None
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._run(index, start, place), name=f"sequence {index}")
+            for index, (start, place) in enumerate(zip(starts, places, strict=True))
+        ]
+
+    async def next(self, seconds: float | None = None) -> list[tuple[int, ChatEvent]]:
+        """What has come since the last call: empty after so many seconds of silence, and at the end."""
+        if not self._events and self._left:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._news.wait()
+            except TimeoutError:
+                return []
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def over(self) -> bool:
+        """Whether all sequences have ended and nothing is left to take."""
+        return not self._left and not self._events
+
+    def interrupt(self) -> None:
+        """End every sequence now, with an ending that says so."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def close(self, outcome: str = "cancelled") -> None:
+        """Let go of everything; the first outcome counts, and a failure that a sequence told before that."""
+        running = [task for task in self._tasks if not task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+        self._meter.finish(self._outcome or outcome)
+        self._held.close()
+
+    async def _run(self, index: int, start: Start, place: Place) -> None:
+        ending: ChatEvent
+        try:
+            async with place, aclosing(start()) as events:
+                async for event in events:
+                    if isinstance(event, Ended | Failed):
+                        ending = event
+                        break
+                    self._put(index, event)
+                else:
+                    ending = Failed(CortexError("The generation has no end."))
+        except asyncio.CancelledError:
+            ending = Ended(FinishReason.CANCELLED)
+        except CortexError as error:
+            ending = Failed(error)
+        except Exception:
+            _log.exception("generation failed")
+            ending = Failed(CortexError("Internal error; the daemon's log has the details."))
+        self._left -= 1
+        self._put(index, ending)
+
+    def _put(self, index: int, event: ChatEvent) -> None:
+        if isinstance(event, Failed):
+            self._outcome = self._outcome or event.error.code
+        elif isinstance(event, Ended) and event.reason is FinishReason.CANCELLED:
+            self._outcome = self._outcome or "cancelled"
+        self._events.append((index, event))
+        self._news.set()
+
+
+class StreamedAnswer(AsyncGenerator[bytes, None]):
+    """What the door sends of an answer. Silence is filled with a comment every so many seconds."""
+
+    def __init__(self, answer: Answer, encoder: Encoder, *, keep_alive_seconds: float) -> None:
+        self._answer = answer
+        self._encoder = encoder
+        self._seconds = keep_alive_seconds
+        self._started = False
+        self._closed = False
+
+    async def asend(self, _value: None) -> bytes:
+        """The next bytes."""
+        if self._closed:
+            raise StopAsyncIteration
+        if not self._started:
+            self._started = True
+            if first := self._encoder.start():
+                return first
+        while not self._answer.over:
+            events = await self._answer.next(self._seconds)
+            if not events:
+                return KEEP_ALIVE
+            data = b"".join([self._encoder.event(event, index) for index, event in events])
+            if data:
+                return data
+        await self._close("ok")
+        raise StopAsyncIteration
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> bytes:
+        """Ends the answer with this exception."""
+        await self.aclose()
+        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
+        raise error.with_traceback(tb)
+
+    async def aclose(self) -> None:
+        """End the answer wherever it is; idempotent."""
+        await self._close("ok" if self._answer.over else "cancelled")
+
+    async def _close(self, outcome: str) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._answer.close(outcome)

@@ -1,0 +1,87 @@
+"""Neuron: the service behind `neuron serve`: listens at once, loads in the background, drains at its end."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+
+from cortex.config import NeuronConfig
+from cortex.http import App, Server
+from cortex.neuron.devices import Devices
+from cortex.neuron.engines import Engines
+from cortex.neuron.host import Host
+from cortex.neuron.routes import error_style, register
+
+__all__ = ["Neuron"]
+
+_log = logging.getLogger("cortex.neuron")
+_CUT_SECONDS = 2.0  # after the drain time: for the endings of what was interrupted to go out
+
+
+class Neuron:
+    """Made inside the event loop that runs it. `engines` and `devices` are the real ones unless given."""
+
+    def __init__(
+        self,
+        config: NeuronConfig,
+        environ: Mapping[str, str],
+        *,
+        engines: Engines | None = None,
+        devices: Devices | None = None,
+    ) -> None:
+        if engines is None:
+            from cortex.neuron.native import NativeEngines
+
+            engines = NativeEngines()
+        self._config = config
+        self.host = Host(config, environ, engines=engines, devices=devices, url=lambda: self.url)
+        app = App("neuron", on_error=error_style, max_body_bytes=config.max_body_bytes)
+        register(app, self.host)
+        self.app = app
+        self.server = Server(
+            app, config.host, config.port, drain_seconds=config.drain_secs + _CUT_SECONDS, setting="port"
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the API is, from this machine; known once started."""
+        return self.server.url
+
+    async def start(self) -> None:
+        """Listen, then load the default models in the background. Raises ConfigError for an address that cannot be
+        had; then nothing is left running."""
+        try:
+            await self.server.start()
+        except BaseException:
+            self.host.status.close()
+            raise
+        self.host.watch.start()
+        self.host.preload.start()
+        fields = {"url": self.url, "devices": ", ".join(device.name for device in self.host.discovery.devices)}
+        _log.info("listening", extra={"fields": fields})
+
+    async def stop(self) -> None:
+        """Refuse new requests, stop loads, let requests end for the drain time, interrupt the rest, free the models."""
+        host = self.host
+        host.begin_drain()
+        try:
+            await host.preload.close()
+            await host.loads.close()
+            await self._drain()
+        finally:
+            await host.watch.close()
+            await host.unloads.close()
+            host.status.close()
+
+    async def _drain(self) -> None:
+        stopping = asyncio.get_running_loop().create_task(self.server.stop(), name="stop the server")
+        try:
+            await asyncio.wait([stopping], timeout=self._config.drain_secs)
+            if not stopping.done():
+                _log.warning("drain time is over, ending what still runs")
+                self.host.inference.interrupt()
+            await stopping
+        finally:
+            stopping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await stopping

@@ -1,0 +1,212 @@
+"""Engines: what the neuron asks of an engine, so that tests can put another in its place."""
+
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from cortex.errors import EngineFailed, TemplateFailed
+from cortex.neuron.progress import Progress
+from cortex.neuron.sizing import Header
+from cortex.protocol import LoadRequest
+
+__all__ = [
+    "Ending",
+    "Engine",
+    "EngineSampling",
+    "Engines",
+    "Event",
+    "Facts",
+    "LoadPlan",
+    "Prompt",
+    "Resolver",
+    "Stats",
+    "capabilities_of",
+    "prove",
+]
+
+_PROBE = b'[{"role":"user","content":"x"}]'
+_PROBE_TOOLS = b'[{"type":"function","function":{"name":"probe","description":"d","parameters":{"type":"object"}}}]'
+
+
+class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to load, and how much of the machine to give it; None = the engine's own choice."""
+
+    path: Path
+    device: int
+    kv_bytes: int
+    max_sequences: int
+    context_length: int | None = None
+    threads: int | None = None
+    step_tokens: int | None = None
+
+
+class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How to choose tokens and when to end, every field decided."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    min_tokens: int = 0
+    ignore_eos: bool = False
+
+
+class Prompt(Protocol):
+    """Token ids."""
+
+    def __len__(self) -> int: ...
+
+    def tokens(self) -> list[int]: ...
+
+
+class Ending(Protocol):
+    """How a sequence ended; `reason` is stop, length, cancelled or error."""
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def stop_string(self) -> str | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+    @property
+    def cached_tokens(self) -> int: ...
+    @property
+    def queue_seconds(self) -> float: ...
+    @property
+    def decode_seconds(self) -> float: ...
+
+
+class Event(Protocol):
+    """What one step made for one sequence."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def ending(self) -> Ending | None: ...
+
+
+class Defaults(Protocol):
+    """The publisher's sampling."""
+
+    @property
+    def temperature(self) -> float | None: ...
+    @property
+    def top_k(self) -> int | None: ...
+    @property
+    def top_p(self) -> float | None: ...
+    @property
+    def min_p(self) -> float | None: ...
+    @property
+    def repetition_penalty(self) -> float | None: ...
+
+
+class Facts(Protocol):
+    """What was loaded."""
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def quantisation(self) -> str: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def has_chat_template(self) -> bool: ...
+    @property
+    def defaults(self) -> Defaults: ...
+
+
+class Stats(Protocol):
+    """Counters and state of an engine."""
+
+    def counters(self) -> dict[str, float]: ...
+
+    @property
+    def blocks_used(self) -> int: ...
+    @property
+    def blocks_total(self) -> int: ...
+    @property
+    def prefill_tokens(self) -> int: ...
+    @property
+    def decode_tokens(self) -> int: ...
+    @property
+    def last_step_age_seconds(self) -> float: ...
+    @property
+    def failed(self) -> str | None: ...
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    async def encode_chat(self, messages: bytes, *, tools: bytes | None, kwargs: bytes | None) -> Prompt: ...
+
+    async def encode_text(self, text: str, *, add_special: bool = True) -> Prompt: ...
+
+    def prompt(self, tokens: Sequence[int]) -> Prompt: ...
+
+    async def decode(self, tokens: Sequence[int]) -> str: ...
+
+    def generate(self, prompt: Prompt, sampling: EngineSampling) -> AsyncGenerator[Event, None]: ...
+
+    def stats(self) -> Stats: ...
+
+    async def close(self) -> None: ...
+
+
+class Resolver(Protocol):
+    """Finds a model's files."""
+
+    async def resolve(self, spec: LoadRequest, progress: Progress) -> Path: ...
+
+
+class Engines(Protocol):
+    """Makes engines."""
+
+    def build(self) -> dict[str, Any]:
+        """What the engine was built from and for: candle_version, features, simd, ..."""
+        ...
+
+    async def inspect(self, path: Path, *, context_length: int | None) -> Header: ...
+
+    async def load(self, plan: LoadPlan, progress: Progress) -> Engine: ...
+
+
+async def prove(engine: Engine) -> None:
+    """Generate one token; raises EngineFailed where none comes."""
+    prompt = await engine.encode_text("1")
+    sampling = EngineSampling(max_tokens=1, temperature=0.0, ignore_eos=True)
+    async for event in engine.generate(prompt, sampling):
+        if event.ending is not None and event.ending.completion_tokens == 1:
+            return
+        if event.ending is not None:
+            raise EngineFailed(f"The first generation ended with {event.ending.reason}: {event.ending.error}")
+    raise EngineFailed("The first generation gave nothing.")
+
+
+async def capabilities_of(engine: Engine) -> frozenset[str]:
+    """What requests may ask for beyond text, as `dialects.neutral.require_supported` names it: whether the model's
+    template shows tools is seen by rendering it with and without."""
+    if not engine.facts.has_chat_template:
+        return frozenset()
+    try:
+        plain = await engine.encode_chat(_PROBE, tools=None, kwargs=None)
+        shown = await engine.encode_chat(_PROBE, tools=_PROBE_TOOLS, kwargs=None)
+    except TemplateFailed:
+        return frozenset()
+    return frozenset({"tools_template"}) if plain.tokens() != shown.tokens() else frozenset()

@@ -1,0 +1,102 @@
+"""Generation: a request's fields as the engine's, and the engine's events of one sequence as neutral events."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from cortex.dialects.neutral import ChatEvent, Ended, Failed, Sampling, TextDelta
+from cortex.errors import ContextLengthExceeded, EngineFailed
+from cortex.neuron.engines import Ending, Engine, EngineSampling, Prompt
+from cortex.neuron.metrics import Meter
+from cortex.types import FinishReason, Usage
+
+__all__ = ["Limits", "check_length", "engine_sampling", "generate"]
+
+_SMALLEST_TOP_P = 1e-6  # 0 means the most likely token alone; the engine takes only what is above
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """When an answer ends; `max_tokens` None = what is left of the context."""
+
+    max_tokens: int | None
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop: tuple[str, ...] = ()
+
+
+def check_length(prompt: Prompt, limit: int) -> None:
+    """Raises ContextLengthExceeded for a prompt that leaves no room for an answer."""
+    if len(prompt) >= limit:
+        raise ContextLengthExceeded(
+            f"The prompt has {len(prompt)} tokens; the model takes {limit - 1} and an answer of at least one.",
+            extras={"prompt_tokens": len(prompt), "limit": limit - 1},
+        )
+
+
+def engine_sampling(engine: Engine, prompt: Prompt, asked: Sampling, limits: Limits) -> EngineSampling:
+    """The engine's parameters: 1. the request's; 2. where it says nothing the publisher's; 3. else neutral ones.
+
+    `max_tokens` is a bound: one beyond the context ends where the context ends.
+    """
+    own = engine.facts.defaults
+    left = engine.facts.context_length - len(prompt)
+    max_tokens = left if limits.max_tokens is None else min(limits.max_tokens, left)
+    top_k = own.top_k if asked.top_k is None else asked.top_k
+    return EngineSampling(
+        max_tokens=max_tokens,
+        temperature=_first(asked.temperature, own.temperature, 1.0),
+        top_k=top_k or None,
+        top_p=max(_first(asked.top_p, own.top_p, 1.0), _SMALLEST_TOP_P),
+        min_p=_first(asked.min_p, own.min_p, 0.0),
+        seed=None if asked.seed is None else asked.seed % 2**64,
+        frequency_penalty=_first(asked.frequency_penalty, 0.0),
+        presence_penalty=_first(asked.presence_penalty, 0.0),
+        repetition_penalty=_first(asked.repetition_penalty, own.repetition_penalty, 1.0),
+        stop=limits.stop,
+        min_tokens=min(limits.min_tokens, max_tokens),
+        ignore_eos=limits.ignore_eos,
+    )
+
+
+async def generate(
+    engine: Engine, prompt: Prompt, sampling: EngineSampling, meter: Meter
+) -> AsyncGenerator[ChatEvent, None]:
+    """One sequence, up to its `Ended` or `Failed`; closing it cancels the sequence in the engine. Metered either way.
+
+    Raises what the engine raises when it refuses the sequence.
+    """
+    made, ended = 0, False
+    try:
+        async with aclosing(engine.generate(prompt, sampling)) as events:
+            async for event in events:
+                if event.tokens:
+                    meter.token()
+                    made += event.tokens
+                if event.text:
+                    yield TextDelta(event.text, event.tokens)
+                if event.ending is not None:
+                    ended = True
+                    yield _end(event.ending, meter)
+                    return
+    finally:
+        if not ended:
+            meter.sequence(Usage(prompt_tokens=len(prompt), completion_tokens=made))
+
+
+def _end(ending: Ending, meter: Meter) -> Ended | Failed:
+    usage = Usage(
+        prompt_tokens=ending.prompt_tokens,
+        completion_tokens=ending.completion_tokens,
+        cached_tokens=ending.cached_tokens,
+    )
+    meter.sequence(usage, queue_seconds=ending.queue_seconds, decode_seconds=ending.decode_seconds)
+    if ending.reason == "error":
+        return Failed(EngineFailed(f"The engine failed: {ending.error or 'no reason given'}"))
+    if ending.reason == "stop" and ending.stop_string is not None:
+        return Ended(FinishReason.STOP_SEQUENCE, usage, ending.stop_string)
+    return Ended(FinishReason(ending.reason), usage)
+
+
+def _first(*values: float | None) -> float:
+    return next(value for value in values if value is not None)

@@ -1,0 +1,189 @@
+"""Metrics: what this host counts, and Meter: the figures of one request, written down once when it ends.
+
+Labels are bounded: only models that are here have their name in one, and no more than a number of them.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cortex import logs
+from cortex.protocol import DeviceHealth, ModelLoad
+from cortex.types import Usage
+
+__all__ = ["Figures", "Meter", "Metrics"]
+
+_log = logging.getLogger("cortex.neuron")
+UNKNOWN_MODEL = "unknown"
+OTHER_MODEL = "other"
+_MODELS_LIMIT = 500
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+_RATE = (1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
+_LOAD = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0)
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """The host right now; `engines` are the counters of each loaded model's engine, by model and counter."""
+
+    devices: tuple[DeviceHealth, ...] = ()
+    models: tuple[ModelLoad, ...] = ()
+    engines: dict[str, dict[str, float]] = {}
+    revision: int = 0
+
+
+class Meter:
+    """One request. Times are monotonic seconds; `finish` writes everything down, the first call counts."""
+
+    def __init__(self, metrics: "Metrics", route: str, request_id: str) -> None:
+        self._metrics = metrics
+        self.route = route
+        self.request_id = request_id
+        self.model = UNKNOWN_MODEL
+        self.started = time.monotonic()
+        self.first_token: float | None = None
+        self.usage = Usage()
+        self.queue_seconds = 0.0
+        self.decode_seconds = 0.0
+        self.outcome: str | None = None
+
+    def token(self) -> None:
+        """Something generated is there."""
+        if self.first_token is None:
+            self.first_token = time.monotonic()
+
+    def sequence(self, usage: Usage, *, queue_seconds: float = 0.0, decode_seconds: float = 0.0) -> None:
+        """One of its sequences ended."""
+        self.usage = Usage(
+            prompt_tokens=self.usage.prompt_tokens + usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens + usage.completion_tokens,
+            cached_tokens=self.usage.cached_tokens + usage.cached_tokens,
+        )
+        self.queue_seconds = max(self.queue_seconds, queue_seconds)
+        self.decode_seconds = max(self.decode_seconds, decode_seconds)
+
+    def finish(self, outcome: str) -> None:
+        """The request ended: `ok`, `cancelled`, or the code of an error."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self._metrics.ended(self, time.monotonic() - self.started)
+
+
+class Metrics:
+    """The registry and its families. `figures` gives the host's state at scrape time, from any thread."""
+
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        self.registry = CollectorRegistry()
+        self._models: set[str] = set()
+        counter, histogram = self._counter, self._histogram
+        self._requests = counter("requests", "Requests, by how they ended.", ("model", "route", "outcome"))
+        self._prompt = counter("prompt_tokens", "Tokens of prompts.", ("model",))
+        self._completion = counter("completion_tokens", "Generated tokens.", ("model",))
+        self._cached = counter("cached_prompt_tokens", "Tokens of prompts that a prefix hit saved.", ("model",))
+        self._ttft = histogram("time_to_first_token_seconds", "To the first generated token.", _SECONDS)
+        self._queue = histogram("queue_seconds", "Waiting for a place and for the engine.", _SECONDS)
+        self._duration = histogram("request_duration_seconds", "To the last token.", _SECONDS)
+        self._rate = histogram("tokens_per_second", "Generated tokens a second after the first.", _RATE)
+        self._loads = counter("model_loads", "Loads, by how they ended.", ("model", "outcome"))
+        self._load_seconds = histogram("model_load_seconds", "Loads that ended well.", _LOAD)
+        self._unloads = counter("model_unloads", "Unloads, by why.", ("model", "reason"))
+        self.registry.register(_HostCollector(figures))
+
+    def begin(self, route: str, request_id: str) -> Meter:
+        """A request came in."""
+        return Meter(self, route, request_id)
+
+    def ended(self, meter: Meter, seconds: float) -> None:
+        """Write a request's figures down (called by its meter)."""
+        model, usage = self._label(meter.model), meter.usage
+        self._requests.labels(model, meter.route, meter.outcome).inc()
+        self._duration.labels(model).observe(seconds)
+        self._prompt.labels(model).inc(usage.prompt_tokens)
+        self._completion.labels(model).inc(usage.completion_tokens)
+        self._cached.labels(model).inc(usage.cached_tokens)
+        if meter.first_token is not None:
+            self._ttft.labels(model).observe(meter.first_token - meter.started)
+            self._queue.labels(model).observe(meter.queue_seconds)
+        logs.event(
+            _log,
+            logging.INFO,
+            "request ended",
+            id=meter.request_id,
+            model=model,
+            route=meter.route,
+            outcome=meter.outcome,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            seconds=round(seconds, 3),
+        )
+        if usage.completion_tokens > 1 and meter.decode_seconds > 0:
+            self._rate.labels(model).observe((usage.completion_tokens - 1) / meter.decode_seconds)
+
+    def loaded(self, model: str, *, seconds: float) -> None:
+        """A load ended well."""
+        self._loads.labels(self._label(model), "ok").inc()
+        self._load_seconds.labels(self._label(model)).observe(seconds)
+
+    def load_failed(self, model: str, outcome: str) -> None:
+        """A load failed; `outcome` is the error's code."""
+        self._loads.labels(self._label(model), outcome).inc()
+
+    def unloaded(self, model: str, reason: str) -> None:
+        """A model left: asked, evicted or failed."""
+        self._unloads.labels(self._label(model), reason).inc()
+
+    def _label(self, model: str) -> str:
+        if model in self._models or model == UNKNOWN_MODEL:
+            return model
+        if len(self._models) >= _MODELS_LIMIT:
+            return OTHER_MODEL
+        self._models.add(model)
+        return model
+
+    def _counter(self, name: str, text: str, labels: Iterable[str]) -> Counter:
+        return Counter(f"neuron_{name}", text, tuple(labels), registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"neuron_{name}", text, ("model",), buckets=buckets, registry=self.registry)
+
+
+class _HostCollector(Collector):
+    """What is read off the host at scrape time, so that nothing of a model that left stays."""
+
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """All of it."""
+        figures = self._figures()
+        yield GaugeMetricFamily("neuron_revision", "Changes of state since the start.", value=figures.revision)
+        yield from _device_metrics(figures.devices)
+        yield from _model_metrics(figures.models)
+        names = sorted({name for counters in figures.engines.values() for name in counters})
+        for name in names:
+            family = CounterMetricFamily(f"neuron_engine_{name}", "Counted by the engine.", labels=["model"])
+            for model, counters in sorted(figures.engines.items()):
+                if name in counters:
+                    family.add_metric([model], counters[name])
+            yield family
+
+
+def _device_metrics(devices: tuple[DeviceHealth, ...]) -> Iterator[Metric]:
+    for field in ("vram_used_mb", "vram_free_mb", "reserved_mb", "utilization_pct", "temp_c"):
+        family = GaugeMetricFamily(f"neuron_device_{field}", "As in /health.", labels=["device"])
+        for device in devices:
+            if (value := getattr(device, field)) is not None:
+                family.add_metric([str(device.index)], value)
+        yield family
+
+
+def _model_metrics(models: tuple[ModelLoad, ...]) -> Iterator[Metric]:
+    for field in ("in_flight", "queue_depth", "max_in_flight", "max_queue_depth", "kv_blocks_used", "kv_blocks_total"):
+        family = GaugeMetricFamily(f"neuron_model_{field}", "As in /health.", labels=["model"])
+        for model in models:
+            family.add_metric([model.id], getattr(model, field))
+        yield family

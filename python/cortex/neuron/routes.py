@@ -1,0 +1,39 @@
+"""Routes of the host daemon: paths to handlers, and the style of errors."""
+
+from cortex.dialects import openai_chat
+from cortex.errors import CortexError
+from cortex.http import App, Request, Response
+from cortex.neuron.access import near_programs_only
+from cortex.neuron.host import Host
+from cortex.neuron.management import Management
+
+__all__ = ["error_style", "register"]
+
+
+def error_style(request: Request, error: CortexError) -> Response:
+    """Every error in the OpenAI envelope, with the request's id."""
+    return Response(status=error.status, body=openai_chat.encode_error(error, request.id))
+
+
+def register(app: App, host: Host) -> None:
+    """All routes."""
+    manage = Management(host)
+    app.before(near_programs_only)
+    app.get("/")(manage.health)
+    app.get("/health")(manage.health)
+    app.get("/ready")(manage.ready)
+    app.get("/discovery")(manage.discovery)
+    app.get("/version")(manage.version)
+    app.get("/events")(manage.events)
+    app.get("/metrics")(manage.metrics)
+    app.get("/models")(manage.models)
+    app.get("/models/:id/endpoint")(manage.endpoint)
+    app.get("/models/*id")(manage.model)
+    app.post("/models/load")(manage.load)
+    app.post("/models/unload")(manage.unload)
+    app.get("/v1/models")(manage.cards)
+    app.get("/v1/models/*id")(manage.card)
+    app.post("/v1/chat/completions")(host.inference.chat)
+    app.post("/v1/completions")(host.inference.completions)
+    app.post("/tokenize")(host.tokens.tokenize)
+    app.post("/detokenize")(host.tokens.detokenize)

@@ -1,0 +1,57 @@
+"""How much memory a model gets: from its header, the settings and what is free, before anything is allocated."""
+
+import msgspec
+
+__all__ = ["Header", "Size", "choose_size"]
+
+_CONTEXTS = 4  # full contexts that the KV pool holds unless the settings say otherwise
+_KV_LIMIT = 2 << 30
+_FLOOR_TOKENS = 4096  # a context is not cut below this to make a model fit
+_BLOCK_TOKENS = 32
+_FRAGMENTATION = 20  # one part in so many
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model's file says before it is loaded; `context_length` is the longest it can, or as asked."""
+
+    architecture: str
+    context_length: int
+    weights_bytes: int
+    kv_bytes_per_token: int
+    work_bytes: int
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """The KV pool, and all together."""
+
+    kv_bytes: int
+    total_bytes: int
+
+
+def choose_size(
+    header: Header, *, free: int, max_sequences: int, kv_bytes: int | None = None, context_asked: bool = False
+) -> Size:
+    """The size to reserve. Numbers as in the code.
+
+    1. The settings say how large the KV pool is: so. 2. Else a few full contexts, at most 2 GiB, at least one context
+    where its length was asked for. 3. Where that is more than is free, what is free, but not below the floor: then the
+    reservation fails, and its numbers say by how much.
+    """
+    if kv_bytes is not None:  # 1.
+        return _size(header, kv_bytes)
+    one = _tokens(header, header.context_length)
+    usual = min(one * min(max_sequences, _CONTEXTS), _KV_LIMIT)
+    floor = one if context_asked else min(one, _tokens(header, _FLOOR_TOKENS))
+    usual = max(usual, floor)  # 2.
+    room = free * _FRAGMENTATION // (_FRAGMENTATION + 1) - header.weights_bytes - header.work_bytes
+    return _size(header, max(floor, min(usual, room)))  # 3.
+
+
+def _tokens(header: Header, count: int) -> int:
+    """Bytes of so many tokens in whole blocks."""
+    return -(-count // _BLOCK_TOKENS) * _BLOCK_TOKENS * header.kv_bytes_per_token
+
+
+def _size(header: Header, kv_bytes: int) -> Size:
+    total = header.weights_bytes + header.work_bytes + kv_bytes
+    return Size(kv_bytes=kv_bytes, total_bytes=total + total // _FRAGMENTATION)

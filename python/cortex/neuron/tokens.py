@@ -1,0 +1,71 @@
+"""Tokens: counts and texts by the tokenizer of a loaded model; nothing is loaded for it, nothing generated."""
+
+from typing import Annotated
+
+import msgspec
+
+from cortex.dialects import openai_chat
+from cortex.dialects.body import parse_body
+from cortex.dialects.neutral import require_supported
+from cortex.http import Request, Response, json_response
+from cortex.neuron.models import Models
+from cortex.neuron.preparing import encode_conversation
+
+__all__ = ["Tokens"]
+
+
+class _Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: str
+    prompt: str
+    add_special_tokens: bool = True
+
+
+class _Ids(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: str
+    tokens: list[Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]]
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_TEXT = msgspec.json.Decoder(_Text)
+_IDS = msgspec.json.Decoder(_Ids)
+_KIND = msgspec.json.Decoder(_Kind)
+
+
+class Tokens:
+    """Handlers for `/tokenize` and `/detokenize`."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    async def tokenize(self, request: Request) -> Response:
+        """`{model, prompt}` gives the count and the tokens of a text; `{model, messages, tools}`, as in a chat request,
+        the count of the rendered prompt."""
+        if parse_body(_KIND, request.body).prompt is not msgspec.UNSET:
+            return await self._text(request.body)
+        asked = openai_chat.decode_request(request.body)
+        model, serving = self._models.serving(asked.model)
+        with self._models.lease(model):
+            prompt = await encode_conversation(serving.engine, require_supported(asked, serving.capabilities))
+        return json_response({"count": len(prompt), "max_model_len": serving.engine.facts.context_length})
+
+    async def detokenize(self, request: Request) -> Response:
+        """`{model, tokens}` gives their text."""
+        asked = parse_body(_IDS, request.body)
+        model, serving = self._models.serving(asked.model)
+        with self._models.lease(model):
+            return json_response({"prompt": await serving.engine.decode(asked.tokens)})
+
+    async def _text(self, body: bytes) -> Response:
+        asked = parse_body(_TEXT, body)
+        model, serving = self._models.serving(asked.model)
+        with self._models.lease(model):
+            prompt = await serving.engine.encode_text(asked.prompt, add_special=asked.add_special_tokens)
+        found = {
+            "count": len(prompt),
+            "max_model_len": serving.engine.facts.context_length,
+            "tokens": prompt.tokens(),
+        }
+        return json_response(found)

@@ -1,0 +1,259 @@
+"""A scripted engine at the seam below the neuron: prompts are bytes, answers are scripts, time stands at gates."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cortex.errors import CortexError, ModelFileInvalid, TemplateFailed
+from cortex.neuron.devices import MIB, DeviceFacts, Reading
+from cortex.neuron.engines import EngineSampling, LoadPlan
+from cortex.neuron.progress import Progress
+from cortex.neuron.sizing import Header
+from cortex.protocol import DeviceInfo
+
+PIECES = ("The capital", " of France", " is Paris.")
+
+
+@dataclass(frozen=True)
+class Defaults:
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    context_length: int = 4096
+    architecture: str = "llama"
+    quantisation: str = "Q4_1"
+    has_chat_template: bool = True
+    defaults: Defaults = Defaults()
+
+
+@dataclass
+class Stats:
+    blocks_used: int = 0
+    blocks_total: int = 64
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    last_step_age_seconds: float = 0.0
+    failed: str | None = None
+
+    def counters(self) -> dict[str, float]:
+        return {"prefill_tokens": self.prefill_tokens, "decode_tokens": self.decode_tokens}
+
+
+@dataclass(frozen=True)
+class Ending:
+    reason: str
+    stop_string: str | None = None
+    error: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    queue_seconds: float = 0.0
+    prefill_seconds: float = 0.01
+    decode_seconds: float = 0.02
+
+
+@dataclass(frozen=True)
+class Event:
+    text: str = ""
+    tokens: int = 1
+    ending: Ending | None = None
+
+
+class Prompt:
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = list(tokens)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def tokens(self) -> list[int]:
+        return list(self._tokens)
+
+
+@dataclass
+class Script:
+    """How a model answers: `pieces` up to the first stop string, a pause at `gate_at`, an error ending at `fail_at`."""
+
+    pieces: tuple[str, ...] = PIECES
+    gate_at: int | None = None
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    fail_at: int | None = None
+    refuse: CortexError | None = None
+
+
+class FakeEngine:
+    """One loaded model. `asked` are the samplings it was given, `running` its sequences, `cancelled` how many were."""
+
+    def __init__(self, facts: Facts, script: Script, *, shows_tools: bool = True) -> None:
+        self.facts = facts
+        self.script = script
+        self.shows_tools = shows_tools
+        self.state = Stats()
+        self.asked: list[EngineSampling] = []
+        self.rendered: list[dict[str, Any]] = []
+        self.running = 0
+        self.cancelled = 0
+        self.closed = False
+        self.changed = asyncio.Event()
+
+    async def until(self, condition: Any) -> None:
+        """Until something that this engine counts is so."""
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def encode_chat(self, messages: bytes, *, tools: bytes | None, kwargs: bytes | None) -> Prompt:
+        turns = msgspec.json.decode(messages)
+        if any(turn["content"] == "unrenderable" for turn in turns):
+            raise TemplateFailed("the template refused the conversation")
+        options = msgspec.json.decode(kwargs) if kwargs else {}
+        self.rendered.append({"messages": turns, "tools": msgspec.json.decode(tools) if tools else None, **options})
+        text = "".join(f"<{turn['role']}>{turn['content']}" for turn in turns)
+        return Prompt([*text.encode(), *(tools or b"" if self.shows_tools else b"")])
+
+    async def encode_text(self, text: str, *, add_special: bool = True) -> Prompt:
+        return Prompt([*([1] if add_special else []), *text.encode()])
+
+    def prompt(self, tokens: Sequence[int]) -> Prompt:
+        return Prompt(tokens)
+
+    async def decode(self, tokens: Sequence[int]) -> str:
+        return bytes(tokens).decode()
+
+    async def generate(self, prompt: Any, sampling: EngineSampling) -> AsyncGenerator[Event, None]:
+        self.asked.append(sampling)
+        script = self.script
+        if script.refuse is not None:
+            raise script.refuse
+        self._count(+1)
+        finished = False
+        try:
+            pieces, reason, stop = _cut(script.pieces, sampling)
+            for at, piece in enumerate(pieces):
+                if at == script.gate_at:
+                    await script.gate.wait()
+                if at == script.fail_at:
+                    yield Event(tokens=0, ending=Ending("error", error="the step failed"))
+                    finished = True
+                    return
+                self.state.decode_tokens += 1
+                yield Event(piece)
+            finished = True
+            yield Event(
+                tokens=0,
+                ending=Ending(
+                    reason,
+                    stop_string=stop,
+                    prompt_tokens=len(prompt),
+                    completion_tokens=len(pieces),
+                    cached_tokens=2,
+                ),
+            )
+        finally:
+            self.cancelled += not finished
+            self._count(-1)
+
+    def stats(self) -> Stats:
+        return self.state
+
+    async def close(self) -> None:
+        self.closed = True
+        self.changed.set()
+
+    def _count(self, change: int) -> None:
+        self.running += change
+        self.changed.set()
+
+
+def _cut(pieces: tuple[str, ...], sampling: EngineSampling) -> tuple[tuple[str, ...], str, str | None]:
+    """The pieces that come out, why they end, and the stop string that ended them."""
+    for at, piece in enumerate(pieces):
+        for stop in sampling.stop:
+            if stop in piece:
+                return (*pieces[:at], piece[: piece.index(stop)]), "stop", stop
+    if len(pieces) > sampling.max_tokens:
+        return pieces[: sampling.max_tokens], "length", None
+    return pieces, "stop", None
+
+
+class FakeEngines:
+    """Loads a file as the model whose stem it has. `sizes` are MB of weights; `loaded` the engines by stem."""
+
+    def __init__(self, *, sizes: dict[str, int] | None = None, facts: Facts | None = None) -> None:
+        self.sizes = sizes or {}
+        self.facts = facts or Facts()
+        self.scripts: dict[str, Script] = {}
+        self.load_gate = asyncio.Event()
+        self.load_gate.set()
+        self.loading = asyncio.Event()
+        self.load_error: CortexError | None = None
+        self.plans: list[LoadPlan] = []
+        self.loaded: dict[str, FakeEngine] = {}
+        self.shows_tools = True
+        self.cancelled = 0
+
+    def script(self, model: str) -> Script:
+        return self.scripts.setdefault(model, Script())
+
+    def build(self) -> dict[str, Any]:
+        return {
+            "package_version": "0.1",
+            "candle_version": "0",
+            "features": [],
+            "simd": "none",
+            "architectures": ["llama"],
+        }
+
+    async def inspect(self, path: Path, *, context_length: int | None) -> Header:
+        if path.read_bytes() == b"broken":
+            raise ModelFileInvalid(f"{path.name} is cut short")
+        return Header(
+            architecture="llama",
+            context_length=context_length or self.facts.context_length,
+            weights_bytes=self.sizes.get(path.stem, 40) * MIB,
+            kv_bytes_per_token=1024,
+            work_bytes=0,
+        )
+
+    async def load(self, plan: LoadPlan, progress: Progress) -> FakeEngine:
+        self.plans.append(plan)
+        progress.set("weights", 25, 100)
+        self.loading.set()
+        try:
+            await self.load_gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.load_error is not None:
+            raise self.load_error
+        stem = plan.path.stem
+        engine = FakeEngine(self.facts, self.script(stem), shows_tools=self.shows_tools)
+        self.loaded[stem] = engine
+        return engine
+
+
+class FakeDevices:
+    """Devices of so many MB each, of which the models' share cannot be measured."""
+
+    def __init__(self, *megabytes: int) -> None:
+        self.free = [size * MIB for size in megabytes]
+        self.total = list(self.free)
+        self.resident: int | None = 0
+        infos = [DeviceInfo(index=index, name=f"fake {index}") for index in range(len(megabytes))]
+        self.facts = DeviceFacts(devices=tuple(infos))
+
+    def measure(self) -> tuple[Reading, ...]:
+        return tuple(
+            Reading(index=index, total_bytes=total, free_bytes=free, resident_bytes=self.resident)
+            for index, (total, free) in enumerate(zip(self.total, self.free, strict=True))
+        )
