@@ -48,6 +48,7 @@ class Script:
     cut_at: int | None = None
     fail_at: int | None = None
     cached: int = 2
+    nonsense: bytes | None = None
 
     def usage(self) -> Usage:
         return Usage(prompt_tokens=7, completion_tokens=len(self.pieces), cached_tokens=self.cached)
@@ -228,6 +229,8 @@ class FakeNeuron:
     async def _chat(self, request: Request) -> Response | Stream:
         asked = openai_chat.decode_request(request.body)
         script = await self._admit(request, asked.model)
+        if script.nonsense is not None:
+            return Response(body=script.nonsense, media_type="text/html")
         events = [*(TextDelta(piece) for piece in script.pieces), Ended(FinishReason.STOP, script.usage())]
         if not asked.stream:
             await self._run(script, None)

@@ -136,3 +136,10 @@ def chat(model: str = "alpha", **more: Any) -> dict[str, Any]:
 def message(model: str = "alpha", **more: Any) -> dict[str, Any]:
     """A body for `/v1/messages`."""
     return {**chat(model), "max_tokens": 64, **more}
+
+
+def body_for(path: str, model: str = "alpha", **more: Any) -> dict[str, Any]:
+    """A body for any of the generating paths, and for counting."""
+    if path == COMPLETIONS:
+        return {"model": model, "prompt": "The", **more}
+    return message(model, **more) if path.startswith(MESSAGES) else chat(model, **more)

@@ -100,11 +100,13 @@ def decode_error(status: int, body: bytes, *, retry_after: float | None = None) 
     error = error_of(wire, retry_after=retry_after)
     if type(error) is not UpstreamError:
         return error
-    notes = getattr(error, "__notes__", [])
+    notes = list(getattr(error, "__notes__", ()))
     if status in (429, 503):
         error = ServiceUnavailable("The host cannot serve now.", retry_after=retry_after)
     elif status < 400:
         error = UpstreamMalformed("The host answered something that is no completion.")
+    else:
+        error = UpstreamError(error.message)
     for note in notes:
         error.add_note(f"status {status}, {note}")
     return error

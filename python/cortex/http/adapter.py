@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from cortex.errors import CortexError, MethodNotAllowed, RouteNotFound
+from cortex.errors import CortexError, MethodNotAllowed, RouteNotFound, ShuttingDown
 from cortex.http.app import App, styled
 from cortex.http.connection import ClientGone, ClientStalled, Connection, Receive, Scope, Send
 from cortex.http.convert import REQUEST_ID, StreamCarrier, from_robyn, header_pairs, request_id
@@ -50,6 +50,7 @@ class Adapter:
         self._hooks = [hook.function.handler for hook in app.robyn.middleware_router.get_global_middlewares()]
         self._common = [(name.lower(), value) for name, value in app.robyn.response_headers.multi_items()]
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._refusing = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -61,6 +62,10 @@ class Adapter:
     async def wait_idle(self) -> None:
         """Until no request is in flight."""
         await self._idle.wait()
+
+    def refuse(self) -> None:
+        """Answer what still comes over open connections with ShuttingDown; what is in flight goes on."""
+        self._refusing = True
 
     def cancel_all(self) -> None:
         """Cancel every request in flight, as if its client had left."""
@@ -95,6 +100,8 @@ class Adapter:
         headers = _headers(scope)
         id_ = headers[REQUEST_ID] = request_id(headers.get(REQUEST_ID))
         match = self._match(scope["method"], _raw_path(scope))
+        if self._refusing:
+            match = _Match(None, {}, ShuttingDown("The daemon is shutting down.", retry_after=1.0))
         body, error = b"", match.error
         if error is None:
             try:

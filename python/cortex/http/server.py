@@ -103,6 +103,7 @@ class Server:
             return
         self.ready = False
         limit = self._drain_seconds if drain_seconds is None else drain_seconds
+        self._adapter.refuse()
         self._granian.end()
         self._socket.close()
         try:

@@ -254,3 +254,15 @@ async def refused(server: Server) -> None:
                 return
             writer.transport.abort()
             await asyncio.sleep(0)
+
+
+async def test_what_comes_over_an_open_connection_during_a_drain_is_refused(probe: Probe) -> None:
+    async with loopback(probe.app) as door, asyncio.TaskGroup() as group:
+        asking = group.create_task(door.ask("GET", "/wait"))
+        await happens(probe.started)
+        assert door.server._adapter is not None
+        door.server._adapter.refuse()
+        late = await door.ask("POST", "/take", body=b"x")
+        assert (late.status, late.headers["retry-after"]) == (503, "1")
+        probe.go.set()
+        assert (await asking).body == b"done"
