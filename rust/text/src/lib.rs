@@ -1,1 +1,21 @@
+//! Text in and out of a model: tokenizers, chat templates, incremental decoding and stop strings.
 
+mod chat_template;
+mod detokenizer;
+mod error;
+mod gguf_bpe;
+mod gguf_vocab;
+mod json_tokenizer;
+mod literals;
+mod pre_tokenizer;
+mod sentencepiece;
+mod stop;
+mod tokenizer;
+mod vocab;
+
+pub use chat_template::{ChatTemplate, RenderInput};
+pub use detokenizer::Detokenizer;
+pub use error::TextError;
+pub use gguf_vocab::GgufVocab;
+pub use stop::{StopMatcher, StopStep};
+pub use tokenizer::{Specials, Tokenizer};

@@ -1,0 +1,222 @@
+//! Text to token ids and back.
+
+use crate::gguf_bpe::GgufBpe;
+use crate::json_tokenizer::JsonTokenizer;
+use crate::sentencepiece::SentencePiece;
+use crate::vocab::{Alphabet, Kind, Vocab};
+use crate::{GgufVocab, TextError};
+
+/// Control tokens with which models end a turn, whatever else their files declare.
+const TURN_ENDS: [&str; 11] = [
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<EOT>",
+];
+
+/// What the names of control tokens mean inside a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Specials {
+    /// They are the tokens, as in what a chat template writes.
+    Parse,
+    /// They are plain text, as in what a user writes.
+    AsText,
+}
+
+#[derive(Debug)]
+enum Encoder {
+    Bpe(Box<GgufBpe>),
+    SentencePiece(Box<SentencePiece>),
+    Json(Box<JsonTokenizer>),
+}
+
+/// A tokenizer of one model.
+#[derive(Debug)]
+pub struct Tokenizer {
+    encoder: Encoder,
+    vocab: Vocab,
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    /// What goes before and after a prompt.
+    prefix: Option<u32>,
+    suffix: Option<u32>,
+    strips_leading_space: bool,
+}
+
+impl Tokenizer {
+    /// From the `tokenizer.ggml.*` keys of a GGUF file.
+    ///
+    /// # Errors
+    /// A kind or pre-tokeniser that is not known, or contradictory data.
+    pub fn from_gguf(source: &GgufVocab) -> Result<Self, TextError> {
+        let (alphabet, adds_bos) = match source.model.as_str() {
+            "gpt2" => (Alphabet::ByteLevel, false),
+            "llama" => (Alphabet::SentencePiece, true),
+            other => {
+                let text = format!("kind {other:?}; known are gpt2 and llama");
+                return Err(TextError::UnsupportedTokenizer(text));
+            }
+        };
+        let vocab = Vocab::from_gguf(source, alphabet)?;
+        let space = alphabet == Alphabet::SentencePiece && source.add_space_prefix.unwrap_or(true);
+        let encoder = if alphabet == Alphabet::ByteLevel {
+            Encoder::Bpe(Box::new(GgufBpe::new(source, &vocab)?))
+        } else {
+            let scores = source.scores.as_deref().ok_or_else(|| {
+                TextError::InvalidTokenizer("the tokens have no scores".to_owned())
+            })?;
+            Encoder::SentencePiece(Box::new(SentencePiece::new(
+                &vocab, scores, source.unk, space,
+            )?))
+        };
+        for id in [source.bos, source.eos, source.eot, source.eom]
+            .into_iter()
+            .flatten()
+        {
+            if vocab.get(id).is_none() {
+                let text = format!("special token {id} is not among the {} tokens", vocab.len());
+                return Err(TextError::InvalidTokenizer(text));
+            }
+        }
+        let declared = [source.eos, source.eot, source.eom];
+        Ok(Self {
+            encoder,
+            eos: turn_ends(&vocab, declared.into_iter().flatten()),
+            bos: source.bos,
+            prefix: source.bos.filter(|_| source.add_bos.unwrap_or(adds_bos)),
+            suffix: source.eos.filter(|_| source.add_eos.unwrap_or(false)),
+            strips_leading_space: space,
+            vocab,
+        })
+    }
+
+    /// From the content of `tokenizer.json` and, if there is one, `tokenizer_config.json` beside it.
+    ///
+    /// # Errors
+    /// Not valid, or of a kind that is not known.
+    pub fn from_json(tokenizer: &[u8], config: Option<&[u8]>) -> Result<Self, TextError> {
+        let (json, facts) = JsonTokenizer::new(tokenizer, config)?;
+        Ok(Self {
+            encoder: Encoder::Json(Box::new(json)),
+            eos: turn_ends(&facts.vocab, facts.eos.into_iter()),
+            bos: facts.bos,
+            prefix: None,
+            suffix: None,
+            strips_leading_space: facts.strips_leading_space,
+            vocab: facts.vocab,
+        })
+    }
+
+    /// The ids of a text, without anything that goes before or after a prompt.
+    ///
+    /// # Errors
+    /// The vocabulary cannot express the text.
+    pub fn encode(&self, text: &str, specials: Specials) -> Result<Vec<u32>, TextError> {
+        match &self.encoder {
+            Encoder::Bpe(bpe) => bpe.encode(text, specials),
+            Encoder::SentencePiece(pieces) => pieces.encode(text, specials),
+            Encoder::Json(json) => json.encode(text, specials, false),
+        }
+    }
+
+    /// The ids of a whole prompt: with the tokens that the model wants before and after it.
+    ///
+    /// # Errors
+    /// The vocabulary cannot express the text.
+    pub fn encode_prompt(&self, text: &str, specials: Specials) -> Result<Vec<u32>, TextError> {
+        if let Encoder::Json(json) = &self.encoder {
+            return json.encode(text, specials, true);
+        }
+        let mut ids: Vec<u32> = self.prefix.into_iter().collect();
+        ids.extend(self.encode(text, specials)?);
+        ids.extend(self.suffix);
+        Ok(ids)
+    }
+
+    /// The text of ids; control tokens and unknown ids are left out, and what is not UTF-8 becomes U+FFFD.
+    #[must_use]
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let bytes = ids.iter().filter_map(|&id| self.token_bytes(id));
+        let bytes = bytes.flatten().copied().collect::<Vec<u8>>();
+        let stripped = bytes
+            .strip_prefix(b" ")
+            .filter(|_| self.strips_leading_space);
+        String::from_utf8_lossy(stripped.unwrap_or(&bytes)).into_owned()
+    }
+
+    /// How the vocabulary writes a token.
+    #[must_use]
+    pub fn token_text(&self, id: u32) -> Option<String> {
+        self.vocab.get(id).map(|token| token.text.clone())
+    }
+
+    /// Raw bytes of a token; empty for a control token, none for an id outside of the vocabulary.
+    #[must_use]
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        self.vocab.get(id).map(|token| token.bytes.as_slice())
+    }
+
+    /// The id of a control token.
+    #[must_use]
+    pub fn control_id(&self, text: &str) -> Option<u32> {
+        self.vocab.control_id(text)
+    }
+
+    /// The texts of the control tokens.
+    pub fn control_texts(&self) -> impl Iterator<Item = &str> {
+        let tokens = self.vocab.iter();
+        let control = tokens.filter(|(_, token)| token.kind == Kind::Control);
+        control.map(|(_, token)| token.text.as_str())
+    }
+
+    /// Beginning of a sequence.
+    #[must_use]
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// Every id that ends an answer; the declared end of a sequence first.
+    #[must_use]
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// Whether the token steers the model and is never part of a text.
+    #[must_use]
+    pub fn is_control(&self, id: u32) -> bool {
+        self.vocab
+            .get(id)
+            .is_some_and(|token| token.kind == Kind::Control)
+    }
+
+    /// One more than the largest id.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// Whether a space at the very start of decoded text is the tokenizer's own.
+    #[must_use]
+    pub fn strips_leading_space(&self) -> bool {
+        self.strips_leading_space
+    }
+}
+
+/// The declared ids, then those of the control tokens that are known to end a turn; each once.
+fn turn_ends(vocab: &Vocab, declared: impl Iterator<Item = u32>) -> Vec<u32> {
+    let known = TURN_ENDS.iter().filter_map(|text| vocab.control_id(text));
+    let mut ids = Vec::new();
+    for id in declared.chain(known) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
+}
