@@ -120,6 +120,7 @@ async def running(
         await gateway.stop()
         for neuron in neurons:
             await neuron.die()
+        await asyncio.sleep(0.01)  # the server hands requests over from a thread of its own: one may be under way
 
 
 async def soon(waited: Awaitable[T]) -> T:
