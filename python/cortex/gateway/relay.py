@@ -52,6 +52,7 @@ class Relay:
         self._drop_usage = drop_usage
         self._tail = b""
         self._done = False
+        self._failure: CortexError | None = None
         self.first_token: float | None = None
         self.last_token: float | None = None
         self.events = 0
@@ -59,21 +60,39 @@ class Relay:
         self.fresh = True
 
     def feed(self, chunk: bytes, now: float) -> bytes:
-        """What to pass on of this chunk. Raises the host's error, in our class, and UpstreamMalformed."""
+        """What to pass on of this chunk. Raises the host's error, in our class, and UpstreamMalformed; where events
+        stand before the failing one they go out first, and the next call raises."""
+        if self._failure is not None:
+            raise self._failure
         whole = self._whole(self._tail + chunk if self._tail else chunk)
         if not whole or self._done:
             return b""
         if self.first_token is None or _SPECIAL.search(whole):
-            return b"".join([raw for raw in _EVENT.findall(whole) if self._look(raw, now)])
+            return self._sifted(whole, now)
         self.events += whole.count(b"data:")
         self.last_token = now
         return whole
 
     def close(self) -> bytes:
         """The host closed the connection; raises UpstreamLost when the answer was not at its end."""
+        if self._failure is not None:
+            raise self._failure
         if not self._done:
             raise UpstreamLost("The host went away in the middle of the answer.")
         return b""
+
+    def _sifted(self, whole: bytes, now: float) -> bytes:
+        passed: list[bytes] = []
+        for raw in _EVENT.findall(whole):
+            try:
+                if self._look(raw, now):
+                    passed.append(raw)
+            except CortexError as error:
+                if not passed:
+                    raise
+                self._failure = error
+                break
+        return b"".join(passed)
 
     def _whole(self, data: bytes) -> bytes:
         """The whole events at the front; the rest waits for more."""

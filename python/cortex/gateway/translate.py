@@ -1,9 +1,11 @@
 """Translation: a host's chat stream, decoded to neutral events and written in another dialect as it comes."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from cortex.dialects.neutral import ChatEvent, Ended, Failed
 from cortex.dialects.openai_chat import StreamDecoder
+from cortex.errors import CortexError
 from cortex.types import Usage
 
 __all__ = ["Encoder", "Translation"]
@@ -23,14 +25,18 @@ class Translation:
     def __init__(self, encoder: Encoder) -> None:
         self._decoder = StreamDecoder()
         self._encoder = encoder
+        self._failure: CortexError | None = None
         self.first_token: float | None = None
         self.last_token: float | None = None
         self.events = 0
         self.usage: Usage | None = None
 
     def feed(self, chunk: bytes, now: float) -> bytes:
-        """The bytes for the client. Raises the host's error, in our class."""
-        return b"".join([self._write(event, now) for event in self._decoder.feed(chunk)])
+        """The bytes for the client. Raises the host's error, in our class; what stands before it goes out first, and
+        the next call raises."""
+        if self._failure is not None:
+            raise self._failure
+        return self._written(self._decoder.feed(chunk), now)
 
     @property
     def fresh(self) -> bool:
@@ -39,11 +45,22 @@ class Translation:
 
     def close(self) -> bytes:
         """The host closed the connection; raises UpstreamLost when the answer was not at its end."""
-        return b"".join([self._write(event, self.last_token or 0.0) for event in self._decoder.close()])
+        if self._failure is not None:
+            raise self._failure
+        return self._written(self._decoder.close(), self.last_token or 0.0)
+
+    def _written(self, events: Sequence[ChatEvent], now: float) -> bytes:
+        written: list[bytes] = []
+        for event in events:
+            if not isinstance(event, Failed):
+                written.append(self._write(event, now))
+            elif written:
+                self._failure = event.error
+            else:
+                raise event.error
+        return b"".join(written)
 
     def _write(self, event: ChatEvent, now: float) -> bytes:
-        if isinstance(event, Failed):
-            raise event.error
         if isinstance(event, Ended):
             self.usage = event.usage
         else:
