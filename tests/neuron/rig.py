@@ -52,9 +52,9 @@ class Rig:
     def engine(self, model: str = "alpha") -> FakeEngine:
         return self.engines.loaded[model]
 
-    def source(self, model: str, content: bytes = b"weights") -> str:
+    def source(self, model: str) -> str:
         path = self.folder / f"{model}.gguf"
-        path.write_bytes(content)
+        path.write_bytes(b"weights")
         return str(path)
 
     async def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
