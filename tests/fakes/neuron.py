@@ -168,6 +168,8 @@ class FakeNeuron:
 
         @app.get("/models")
         async def models(_request: Request) -> Response:
+            if self.deaf:
+                return Response(body=b"<html>", media_type="text/html")
             return json_response(list(self.entries.values()))
 
         @app.get("/events")

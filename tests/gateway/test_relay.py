@@ -59,12 +59,25 @@ def test_the_first_token_is_not_the_role() -> None:
     events = stream().split(b"\n\n")
     role = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}'
     relay = Relay(drop_usage=False)
-    relay.feed(b": a comment\n\n", 1.0)
-    assert relay.fresh
-    relay.feed(role + b"\n\n", 2.0)
-    assert (relay.first_token, relay.fresh) == (None, False)
-    relay.feed(events[1] + b"\n\n", 3.0)
-    assert relay.first_token == 3.0
+    assert relay.feed(b": a comment\n\n", 1.0) == b": a comment\n\n"
+    assert relay.feed(role + b"\n\n", 2.0) == b"", "held back: another host may still begin anew"
+    assert (relay.first_token, relay.fresh) == (None, True)
+    assert relay.feed(events[1] + b"\n\n", 3.0) == role + b"\n\n" + events[1] + b"\n\n"
+    assert (relay.first_token, relay.fresh) == (3.0, False)
+
+
+def test_an_answer_without_a_token_passes_too() -> None:
+    first, *_, last = [event for event in stream().split(b"\n\n") if b'"choices":[{' in event]
+    whole = b"\n\n".join([first, last, b"data: [DONE]", b""])
+    relay = Relay(drop_usage=False)
+    assert fed(relay, [whole]) == whole
+    assert relay.first_token is None
+
+
+def test_what_is_held_back_is_bounded() -> None:
+    relay = Relay(drop_usage=False)
+    role = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
+    assert b"".join(relay.feed(role, 1.0) for _ in range(2000)).startswith(role)
 
 
 @pytest.mark.parametrize("delta", ['{"reasoning_content":"hm"}', '{"tool_calls":[{"index":0}]}'])

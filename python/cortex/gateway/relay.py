@@ -20,6 +20,7 @@ __all__ = ["Relay", "usage_of"]
 _EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)", re.DOTALL)
 _SPECIAL = re.compile(rb'"error"|\[DONE\]|"choices":\s*\[\s*\]')
 _LIMIT = 32 * 1024 * 1024
+_HOLD_LIMIT = 64 * 1024
 
 
 class _Delta(msgspec.Struct, frozen=True):
@@ -32,6 +33,7 @@ class _Delta(msgspec.Struct, frozen=True):
 class _Choice(msgspec.Struct, frozen=True):
     delta: _Delta | None = None
     text: str | None = None
+    finish_reason: str | None = None
 
 
 class _Chunk(msgspec.Struct, frozen=True):
@@ -46,12 +48,15 @@ _DECODER = msgspec.json.Decoder(_Chunk)
 class Relay:
     """One stream. `now` is monotonic seconds. `drop_usage` takes the usage event out, for a client that did not ask.
 
-    `fresh` until an event passed: so long another host may begin anew."""
+    `fresh` until an event passed: so long another host may begin anew. The role, which comes before the first token,
+    is held back until then."""
 
     def __init__(self, *, drop_usage: bool) -> None:
         self._drop_usage = drop_usage
         self._tail = b""
         self._done = False
+        self._begun = False
+        self._held = b""
         self._failure: CortexError | None = None
         self.first_token: float | None = None
         self.last_token: float | None = None
@@ -85,10 +90,9 @@ class Relay:
         passed: list[bytes] = []
         for raw in _EVENT.findall(whole):
             try:
-                if self._look(raw, now):
-                    passed.append(raw)
+                passed.append(self._sift(raw, now))
             except CortexError as error:
-                if not passed:
+                if not any(passed):
                     raise
                 self._failure = error
                 break
@@ -105,18 +109,26 @@ class Relay:
             raise UpstreamMalformed(f"The host sent one event of more than {_LIMIT} bytes.")
         return data[:cut]
 
-    def _look(self, raw: bytes, now: float) -> bool:
-        """Whether this event goes on to the client; nothing does after the end."""
-        if self._done:
-            return False
+    def _sift(self, raw: bytes, now: float) -> bytes:
+        """What goes out at this event: 1. nothing after the end; 2. a comment passes; 3. one that says nothing yet
+        waits, so that the answer stays fresh; 4. all others go out, after those that waited."""
+        if self._done:  # 1.
+            return b""
         events = SseParser().feed(raw)
-        passes = all(self._pass(event.data, now) for event in events)
-        self.fresh = self.fresh and not (events and passes)
-        return passes
+        if not events:  # 2.
+            return raw
+        if not all(self._pass(event.data, now) for event in events):
+            return b""
+        if not self._begun and len(self._held) < _HOLD_LIMIT:  # 3.
+            self._held += raw
+            return b""
+        held, self._held = self._held, b""  # 4.
+        self._begun, self.fresh = True, False
+        return held + raw
 
     def _pass(self, data: bytes, now: float) -> bool:
         if data == b"[DONE]":
-            self._done = True
+            self._done = self._begun = True
             return True
         chunk = _decode(data)
         if chunk.error is not None:
@@ -127,6 +139,9 @@ class Relay:
             self.events += 1
             self.first_token = now if self.first_token is None else self.first_token
             self.last_token = now
+            self._begun = True
+        elif any(choice.finish_reason for choice in chunk.choices or ()):
+            self._begun = True
         return not (self._drop_usage and chunk.usage is not None and not chunk.choices)
 
 
