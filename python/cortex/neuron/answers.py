@@ -12,13 +12,12 @@ from types import TracebackType
 from typing import Protocol
 
 from cortex.dialects.neutral import ChatEvent, Ended, Failed
-from cortex.dialects.sse import KEEP_ALIVE
 from cortex.errors import CortexError
 from cortex.neuron.admission import Place
 from cortex.neuron.metrics import Meter
 from cortex.types import FinishReason
 
-__all__ = ["Answer", "Encoder", "StreamedAnswer"]
+__all__ = ["Answer", "Encoder", "Start", "StreamedAnswer"]
 
 _log = logging.getLogger("cortex.neuron")
 Start = Callable[[], AsyncGenerator[ChatEvent, None]]
@@ -28,6 +27,8 @@ class Encoder(Protocol):
     """Makes a dialect's bytes from events; `index` is the sequence's."""
 
     def start(self) -> bytes: ...
+
+    def keep_alive(self) -> bytes: ...
 
     def event(self, event: ChatEvent, index: int) -> bytes: ...
 
@@ -111,7 +112,7 @@ class Answer:
 
 
 class StreamedAnswer(AsyncGenerator[bytes, None]):
-    """What the door sends of an answer. Silence is filled with a comment every so many seconds."""
+    """What the door sends of an answer. Silence is filled with keep-alives every so many seconds."""
 
     def __init__(self, answer: Answer, encoder: Encoder, *, keep_alive_seconds: float) -> None:
         self._answer = answer
@@ -131,7 +132,7 @@ class StreamedAnswer(AsyncGenerator[bytes, None]):
         while not self._answer.over:
             events = await self._answer.next(self._seconds)
             if not events:
-                return KEEP_ALIVE
+                return self._encoder.keep_alive()
             data = b"".join([self._encoder.event(event, index) for index, event in events])
             if data:
                 return data

@@ -99,7 +99,7 @@ class Event(Protocol):
     def ending(self) -> Ending | None: ...
 
 
-class Defaults(Protocol):
+class _Defaults(Protocol):
     """The publisher's sampling."""
 
     @property
@@ -126,7 +126,7 @@ class Facts(Protocol):
     @property
     def has_chat_template(self) -> bool: ...
     @property
-    def defaults(self) -> Defaults: ...
+    def defaults(self) -> _Defaults: ...
 
 
 class Stats(Protocol):

@@ -40,40 +40,33 @@ class Host:
         devices: Devices | None = None,
         url: Callable[[], str],
     ) -> None:
-        build = engines.build()
-        cuda = "cuda" in build.get("features", ())
-        found = devices or find_devices(cuda_built=cuda, memory_mb=config.memory_mb)
         self.epoch = uuid.uuid4().hex
         self.url = url
-        self.version = build
-        self.discovery = discovery(
-            found.facts,
-            epoch=self.epoch,
-            version=str(build.get("package_version", "")),
-            architectures=tuple(build.get("architectures", ())),
-        )
-        candle = config.harness.candle
+        self.version = engines.build()
+        cuda = "cuda" in self.version.get("features", ())
+        found = devices or find_devices(cuda_built=cuda, memory_mb=config.memory_mb)
+        harnesses = tuple(harness.name for harness in config.harnesses)
+        self.discovery = discovery(found.facts, self.version, epoch=self.epoch, harnesses=harnesses)
         ledger = Ledger(found.measure())
         self.models = Models(now=time.time, on_change=lambda entry: self.events.publish(self.status.changed(entry)))
         self.status = Status(epoch=self.epoch, models=self.models, ledger=ledger, devices=found, now=time.monotonic)
         beat = min(_BEAT_SECONDS, config.keep_alive_secs)
         self.events = EventHub(snapshot=self.status.snapshot, beat=self.status.beat, beat_seconds=beat)
-        self.metrics = Metrics(self.status.figures)
+        self.metrics = Metrics()
         self.unloads = Unloads(models=self.models, ledger=ledger, metrics=self.metrics, refresh=self.status.refresh)
         self.loads = Loads(
             epoch=self.epoch,
             models=self.models,
             unloads=self.unloads,
             engines=engines,
-            resolver=Fetching(Sources.of(candle, environ)),
-            config=candle,
+            resolver=Fetching(Sources.of(config.harness.candle, environ)),
+            config=config,
             metrics=self.metrics,
-            drain_seconds=config.drain_secs,
         )
         self.preload = Preload(self.loads, config.default_models)
         self.status.activation = lambda: self.preload.activation
         self.inference = Inference(self.models, self.metrics, keep_alive_seconds=config.keep_alive_secs)
-        self.tokens = Tokens(self.models)
+        self.tokens = Tokens(self.models, signing_key=self.inference.signing_key)
         self.watch = Watch(self.status, self.models, self.unloads)
 
     async def unload(self, request: UnloadRequest) -> UnloadResult:

@@ -6,33 +6,36 @@ sequences run; 5. the answer goes out, whole or streamed. Every ending is metere
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 
 from cortex.dialects.neutral import ChatEvent
 from cortex.errors import CortexError, ShuttingDown
 from cortex.http import Request, Response, Stream
 from cortex.neuron.answers import Answer, StreamedAnswer
+from cortex.neuron.completing import prepare_completion
 from cortex.neuron.metrics import Meter, Metrics
 from cortex.neuron.models import Models, Serving
-from cortex.neuron.preparing import Prepared, prepare_chat, prepare_completion
+from cortex.neuron.preparing import Lease, Prepared, prepare_chat, prepare_messages
 
 __all__ = ["Inference"]
 
 PROMPT_TOKENS = "x-cortex-prompt-tokens"
 IGNORED = "x-cortex-ignored"
-Lease = Callable[[str], Serving]
 Prepare = Callable[[bytes, Lease, Meter], Awaitable[Prepared]]
 
 
 class Inference:
-    """Handlers for `/v1/chat/completions` and `/v1/completions`; `draining` refuses new requests."""
+    """Handlers for `/v1/chat/completions`, `/v1/completions` and `/v1/messages`; `draining` refuses new requests."""
 
     def __init__(self, models: Models, metrics: Metrics, *, keep_alive_seconds: float) -> None:
         self._models = models
         self._metrics = metrics
         self._keep_alive = keep_alive_seconds
         self._answers: set[Answer] = set()
+        self.signing_key = secrets.token_bytes(32)  # thinking signed by an earlier process is dropped, never refused
         self.draining = False
 
     async def chat(self, request: Request) -> Response | Stream:
@@ -42,6 +45,10 @@ class Inference:
     async def completions(self, request: Request) -> Response | Stream:
         """`POST /v1/completions`."""
         return await self._serve(request, "completions", prepare_completion)
+
+    async def messages(self, request: Request) -> Response | Stream:
+        """`POST /v1/messages`."""
+        return await self._serve(request, "messages", partial(prepare_messages, signing_key=self.signing_key))
 
     def interrupt(self) -> None:
         """End every generation now; each answer says so in its own words."""

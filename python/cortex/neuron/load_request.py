@@ -9,12 +9,13 @@ _ID_LIMIT = 512
 _SPEC = ("quant", "source", "context_length")
 
 
-def check_request(request: LoadRequest, devices: tuple[int, ...]) -> None:
+def check_request(request: LoadRequest, *, harnesses: tuple[str, ...], devices: tuple[int, ...]) -> None:
     """Refuse what this host cannot do. Raises InvalidField, UnsupportedParameter."""
     if not 1 <= len(request.model_id) <= _ID_LIMIT:
         raise InvalidField(f"`model_id` must have 1 to {_ID_LIMIT} characters.", param="model_id")
-    if request.harness != "candle":
-        raise UnsupportedParameter("The only harness here is candle.", param="harness")
+    if request.harness not in harnesses:
+        known = ", ".join(harnesses) or "none"
+        raise UnsupportedParameter(f"There is no harness {request.harness!r}; there is {known}.", param="harness")
     if request.tensor_parallel not in (None, 1):
         raise UnsupportedParameter("A model runs on one device here; leave it out.", param="tensor_parallel")
     if request.context_length is not None and request.context_length < 1:

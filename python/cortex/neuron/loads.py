@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from cortex import logs
-from cortex.config import CandleConfig
+from cortex.config import NeuronConfig
 from cortex.errors import CortexError, PlanStale, ServiceUnavailable, ShuttingDown
 from cortex.neuron.admission import Admission
 from cortex.neuron.devices import MIB
@@ -51,9 +51,8 @@ class Loads:
         unloads: Unloads,
         engines: Engines,
         resolver: Resolver,
-        config: CandleConfig,
+        config: NeuronConfig,
         metrics: Metrics,
-        drain_seconds: float,
     ) -> None:
         self._epoch = epoch
         self._models = models
@@ -61,16 +60,17 @@ class Loads:
         self._ledger = unloads.ledger
         self._engines = engines
         self._resolver = resolver
-        self._config = config
+        self._config = config.harness.candle
+        self._harnesses = tuple(harness.name for harness in config.harnesses)
+        self._drain_seconds = config.drain_secs
         self._metrics = metrics
-        self._drain_seconds = drain_seconds
         self._jobs: dict[str, _Job] = {}
         self._closed = False
 
     async def load(self, request: LoadRequest) -> LoadResult:
         """Have the model loaded. 1. It is: nothing to do. 2. It is on its way: join. 3. It leaves: come again. 4. Else
         check the plan and begin. Then wait, if asked to. Raises what made the load fail."""
-        check_request(request, self._ledger.devices)
+        check_request(request, harnesses=self._harnesses, devices=self._ledger.devices)
         if self._closed:
             raise ShuttingDown("This host is shutting down.")
         model = self._models.get(request.model_id)

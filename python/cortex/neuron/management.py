@@ -70,6 +70,7 @@ class Management:
 
     async def metrics(self, _request: Request) -> Response:
         """The counters, for Prometheus."""
+        self._host.metrics.figures = self._host.status.figures()
         return await exposition(self._host.metrics.registry)
 
     async def cards(self, _request: Request) -> Response:

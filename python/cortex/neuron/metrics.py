@@ -74,9 +74,11 @@ class Meter:
 
 
 class Metrics:
-    """The registry and its families. `figures` gives the host's state at scrape time, from any thread."""
+    """The registry and its families. `figures` is the host as it was last seen: the text is made in a thread, which
+    must not look at what the loop owns."""
 
-    def __init__(self, figures: Callable[[], Figures]) -> None:
+    def __init__(self) -> None:
+        self.figures = Figures()
         self.registry = CollectorRegistry()
         self._models: set[str] = set()
         counter, histogram = self._counter, self._histogram
@@ -91,7 +93,7 @@ class Metrics:
         self._loads = counter("model_loads", "Loads, by how they ended.", ("model", "outcome"))
         self._load_seconds = histogram("model_load_seconds", "Loads that ended well.", _LOAD)
         self._unloads = counter("model_unloads", "Unloads, by why.", ("model", "reason"))
-        self.registry.register(_HostCollector(figures))
+        self.registry.register(_HostCollector(lambda: self.figures))
 
     def begin(self, route: str, request_id: str) -> Meter:
         """A request came in."""
@@ -152,7 +154,7 @@ class Metrics:
 
 
 class _HostCollector(Collector):
-    """What is read off the host at scrape time, so that nothing of a model that left stays."""
+    """What is read off the host for each scrape, so that nothing of a model that left stays."""
 
     def __init__(self, figures: Callable[[], Figures]) -> None:
         self._figures = figures

@@ -104,7 +104,7 @@ class Models:
         self.revision = 0
 
     def __iter__(self) -> Iterator[Model]:
-        return iter([self._models[name] for name in sorted(self._models)])
+        return iter(sorted(self._models.values(), key=lambda model: model.id))
 
     def get(self, name: str) -> Model | None:
         """The model of that id, in whatever state."""

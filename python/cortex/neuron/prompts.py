@@ -67,9 +67,10 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _text(message: Message) -> str:
-    if isinstance(message.content, str):
-        return message.content
-    return "\n".join(part for part in message.content if isinstance(part, str))
+    """The text; templates have no word for a failed tool call, so its result says so itself."""
+    parts = (message.content,) if isinstance(message.content, str) else message.content
+    text = "\n".join(part for part in parts if isinstance(part, str))
+    return f"Error: {text}" if message.is_error else text
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

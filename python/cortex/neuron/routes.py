@@ -1,6 +1,6 @@
 """Routes of the host daemon: paths to handlers, and the style of errors."""
 
-from cortex.dialects import openai_chat
+from cortex.dialects import anthropic, openai_chat
 from cortex.errors import CortexError
 from cortex.http import App, Request, Response
 from cortex.neuron.access import near_programs_only
@@ -11,7 +11,9 @@ __all__ = ["error_style", "register"]
 
 
 def error_style(request: Request, error: CortexError) -> Response:
-    """Every error in the OpenAI envelope, with the request's id."""
+    """Every error in the OpenAI envelope, but for the paths that speak Anthropic; with the request's id."""
+    if request.path.startswith("/v1/messages"):
+        return Response(status=anthropic.status_of(error), body=anthropic.encode_error(error, request.id))
     return Response(status=error.status, body=openai_chat.encode_error(error, request.id))
 
 
@@ -35,5 +37,7 @@ def register(app: App, host: Host) -> None:
     app.get("/v1/models/*id")(manage.card)
     app.post("/v1/chat/completions")(host.inference.chat)
     app.post("/v1/completions")(host.inference.completions)
+    app.post("/v1/messages")(host.inference.messages)
+    app.post("/v1/messages/count_tokens")(host.tokens.count_messages)
     app.post("/tokenize")(host.tokens.tokenize)
     app.post("/detokenize")(host.tokens.detokenize)

@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -20,20 +20,21 @@ _STALLED_SECONDS = 120.0
 _SETTLED = frozenset({ModelState.LOADED, ModelState.ABSENT, ModelState.FAILED})
 
 
-def discovery(facts: DeviceFacts, *, epoch: str, version: str, architectures: tuple[str, ...]) -> Discovery:
-    """What this host is."""
+def discovery(facts: DeviceFacts, build: Mapping[str, Any], *, epoch: str, harnesses: tuple[str, ...]) -> Discovery:
+    """What this host is; `build` is what the engine says of itself."""
     system = platform.uname()
     return Discovery(
         hostname=system.node,
         os=system.system,
         kernel=system.release,
         epoch=epoch,
-        version=version,
+        version=str(build.get("package_version", "")),
         devices=facts.devices,
         cuda_version=facts.cuda_version,
         driver_version=facts.driver_version,
         cuda_unavailable_reason=facts.cuda_unavailable_reason,
-        architectures=architectures,
+        architectures=tuple(build.get("architectures", ())),
+        harnesses=harnesses,
     )
 
 
@@ -96,7 +97,7 @@ class Status:
         return self._event("model", (entry,), self.health() if entry.status in _SETTLED else None)
 
     def figures(self) -> Figures:
-        """For the metrics; may be called in their thread."""
+        """For the metrics."""
         engines = {
             model.id: model.serving.engine.stats().counters() for model in self._models if model.serving is not None
         }
