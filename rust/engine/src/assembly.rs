@@ -203,7 +203,7 @@ fn model_name(shape: &Description, options: &LoadOptions) -> String {
 }
 
 /// The type that holds most bytes.
-fn quantisation(file: &ModelFile) -> String {
+pub(crate) fn quantisation(file: &ModelFile) -> String {
     let mut sizes: Vec<(&str, usize)> = Vec::new();
     for tensor in file.tensors() {
         let name = tensor.ty.name();

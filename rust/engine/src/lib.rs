@@ -7,6 +7,7 @@ mod event;
 mod float;
 mod gauge;
 mod info;
+mod inspect;
 mod loader;
 mod mailbox;
 pub mod model;
@@ -21,6 +22,7 @@ pub use engine::Engine;
 pub use error::EngineError;
 pub use event::{Ending, Event, FinishReason};
 pub use info::{Defaults, ModelInfo, Stats};
+pub use inspect::{Inspection, inspect};
 pub use loader::{LoadOptions, Loader, Progress, Stage};
 pub use sampling::SamplingParams;
 

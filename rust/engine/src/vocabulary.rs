@@ -57,6 +57,12 @@ impl Vocabulary {
     }
 }
 
+/// Whether the model brings a chat template.
+pub(crate) fn has_template(file: &ModelFile) -> Result<bool, EngineError> {
+    let template = Sidecars::read(file)?.template(file)?;
+    Ok(template.is_some())
+}
+
 /// The small JSON files beside a model; `Null` where there is none.
 struct Sidecars {
     generation: Value,

@@ -67,6 +67,12 @@ const FAMILIES: [Family; 4] = [
     },
 ];
 
+/// Names of the families as users know them.
+#[must_use]
+pub fn architectures() -> Vec<&'static str> {
+    FAMILIES.iter().filter_map(|family| family.config).collect()
+}
+
 /// The family of a GGUF architecture.
 pub(crate) fn of_gguf(architecture: &str) -> Result<Family, EngineError> {
     find(architecture, |family| family.gguf)

@@ -16,5 +16,6 @@ pub(crate) use decoder::describe;
 pub use decoder::{Decoder, Trace};
 pub(crate) use description::invalid;
 pub use description::{Activation, Description};
+pub use family::architectures;
 pub use kv_cache::{KvCache, KvType};
 pub use rope::{Llama3Scaling, Rope, RopeKind, RopeScaling};

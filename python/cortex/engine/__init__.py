@@ -1,0 +1,17 @@
+"""The async face of the compiled engine; the only package that may import `cortex._native`."""
+
+from cortex.engine.async_engine import AsyncEngine
+from cortex.engine.facts import Defaults, EngineStats, Inspection, ModelFacts, build_info, inspect_model
+from cortex.engine.options import LoadOptions, Sampling
+
+__all__ = [
+    "AsyncEngine",
+    "Defaults",
+    "EngineStats",
+    "Inspection",
+    "LoadOptions",
+    "ModelFacts",
+    "Sampling",
+    "build_info",
+    "inspect_model",
+]

@@ -1,0 +1,99 @@
+"""Facts about the build, about model files and about loaded models."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cortex import _native
+
+__all__ = ["Defaults", "EngineStats", "Inspection", "ModelFacts", "build_info", "inspect_model"]
+
+
+class Inspection(msgspec.Struct, frozen=True, kw_only=True):
+    """A model file by its header alone. `kv_bytes` are those of all sequences at full context."""
+
+    architecture: str
+    quantisation: str
+    layers: int
+    hidden: int
+    vocab: int
+    context_length: int
+    weights_bytes: int
+    kv_bytes_per_token: int
+    kv_bytes: int
+    work_bytes: int
+    total_bytes: int
+    has_chat_template: bool
+    name: str | None = None
+
+
+class Defaults(msgspec.Struct, frozen=True, kw_only=True):
+    """Sampling that the model's publisher recommends; None = nothing said."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A loaded model. `context_length` is what model, option and KV memory leave; sizes are bytes."""
+
+    architecture: str
+    name: str
+    quantisation: str
+    context_length: int
+    vocab: int
+    weights_bytes: int
+    kv_bytes: int
+    kv_block_tokens: int
+    threads: int
+    simd: str
+    has_chat_template: bool
+    defaults: Defaults
+
+
+class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters since the load, and the state right now. `last_step_age_seconds` is 0 while there is nothing to do."""
+
+    running: int
+    waiting: int
+    blocks_used: int
+    blocks_cached: int
+    blocks_total: int
+    steps: int
+    prefill_tokens: int
+    decode_tokens: int
+    finished: int
+    cancelled: int
+    preemptions: int
+    prefix_queries: int
+    prefix_hits: int
+    last_step_age_seconds: float
+    failed: str | None = None
+
+    def counters(self) -> dict[str, float]:
+        """Every number by its name."""
+        values = msgspec.structs.asdict(self)
+        return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+
+def build_info() -> dict[str, Any]:
+    """What the engine was built from and for: package_version, candle_version, rustc_version, profile, target,
+    features, simd (chosen at run time), architectures."""
+    facts: dict[str, Any] = msgspec.json.decode(_native.build_info())
+    return facts
+
+
+async def inspect_model(path: Path, *, context_length: int | None = None, max_sequences: int = 1) -> Inspection:
+    """Read a model's header, in a thread.
+
+    Raises SourceNotFound, ModelFileInvalid, UnsupportedModel, InvalidField.
+    """
+    read = await asyncio.to_thread(
+        _native.inspect, str(path), context_length=context_length, max_sequences=max_sequences
+    )
+    return msgspec.json.decode(read, type=Inspection)

@@ -1,0 +1,38 @@
+"""What a load and a request ask of the engine."""
+
+import msgspec
+
+__all__ = ["LoadOptions", "Sampling"]
+
+
+class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How much memory and machine a model gets; None = the engine's own choice.
+
+    `kv_bytes` is the size of the KV pool, `step_tokens` the most tokens of one step (decode and prefill together),
+    `max_waiting` the requests that may wait beyond the `max_sequences` that run.
+    """
+
+    context_length: int | None = None
+    max_sequences: int = 16
+    max_waiting: int = 256
+    kv_bytes: int | None = None
+    threads: int | None = None
+    step_tokens: int | None = None
+    chat_template: str | None = None
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How to choose tokens and when to end; the defaults change nothing. `temperature` 0 is greedy."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    min_tokens: int = 0
+    ignore_eos: bool = False

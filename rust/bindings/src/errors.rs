@@ -1,0 +1,50 @@
+//! Errors of the engine as the classes of `cortex.errors`.
+
+use cortex_engine::EngineError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// The exception for an error; the error of making it if that fails.
+pub(crate) fn raise(py: Python<'_>, error: &EngineError) -> PyErr {
+    exception(py, error).unwrap_or_else(|failure| failure)
+}
+
+fn exception(py: Python<'_>, error: &EngineError) -> PyResult<PyErr> {
+    let class = py.import("cortex.errors")?.getattr(class_name(error))?;
+    let arguments = PyDict::new(py);
+    let extras = PyDict::new(py);
+    match error {
+        EngineError::InvalidField { field, .. } => arguments.set_item("param", field)?,
+        EngineError::ContextLengthExceeded {
+            prompt_tokens,
+            max_tokens,
+            limit,
+        } => {
+            extras.set_item("prompt_tokens", prompt_tokens)?;
+            extras.set_item("max_tokens", max_tokens)?;
+            extras.set_item("limit", limit)?;
+        }
+        EngineError::QueueFull { waiting, limit } => {
+            extras.set_item("waiting", waiting)?;
+            extras.set_item("limit", limit)?;
+        }
+        _ => {}
+    }
+    arguments.set_item("extras", extras)?;
+    let exception = class.call((error.to_string(),), Some(&arguments))?;
+    Ok(PyErr::from_value(exception))
+}
+
+fn class_name(error: &EngineError) -> &'static str {
+    match error {
+        EngineError::SourceNotFound(_) => "SourceNotFound",
+        EngineError::ModelFileInvalid(_) => "ModelFileInvalid",
+        EngineError::UnsupportedModel(_) => "UnsupportedModel",
+        EngineError::TemplateFailed(_) => "TemplateFailed",
+        EngineError::InvalidField { .. } => "InvalidField",
+        EngineError::ContextLengthExceeded { .. } => "ContextLengthExceeded",
+        EngineError::QueueFull { .. } => "QueueFull",
+        EngineError::LoadCancelled => "LoadError",
+        EngineError::EngineFailed(_) => "EngineFailed",
+    }
+}

@@ -1,0 +1,98 @@
+//! What the engine says, as Python objects.
+
+use cortex_engine::FinishReason;
+use pyo3::prelude::*;
+
+/// How one request ended.
+#[pyclass(frozen, module = "cortex._native")]
+pub(crate) struct Ending {
+    inner: cortex_engine::Ending,
+}
+
+#[pymethods]
+impl Ending {
+    #[getter]
+    fn reason(&self) -> &'static str {
+        match self.inner.reason {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+            FinishReason::Cancelled => "cancelled",
+            FinishReason::Error(_) => "error",
+        }
+    }
+
+    #[getter]
+    fn error(&self) -> Option<&str> {
+        match &self.inner.reason {
+            FinishReason::Error(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    #[getter]
+    fn stop_string(&self) -> Option<&str> {
+        self.inner.stop_string.as_deref()
+    }
+
+    #[getter]
+    fn prompt_tokens(&self) -> usize {
+        self.inner.prompt_tokens
+    }
+
+    #[getter]
+    fn completion_tokens(&self) -> usize {
+        self.inner.completion_tokens
+    }
+
+    #[getter]
+    fn cached_tokens(&self) -> usize {
+        self.inner.cached_tokens
+    }
+
+    #[getter]
+    fn queue_seconds(&self) -> f64 {
+        self.inner.queue_seconds
+    }
+
+    #[getter]
+    fn prefill_seconds(&self) -> f64 {
+        self.inner.prefill_seconds
+    }
+
+    #[getter]
+    fn decode_seconds(&self) -> f64 {
+        self.inner.decode_seconds
+    }
+}
+
+/// What one engine step made for one request.
+#[pyclass(frozen, module = "cortex._native")]
+pub(crate) struct Event {
+    #[pyo3(get)]
+    request: u64,
+    #[pyo3(get)]
+    text: String,
+    #[pyo3(get)]
+    tokens: u32,
+    ending: Option<Py<Ending>>,
+}
+
+impl Event {
+    pub fn new(py: Python<'_>, event: cortex_engine::Event) -> PyResult<Self> {
+        let ending = event.ending.map(|inner| Py::new(py, Ending { inner }));
+        Ok(Self {
+            request: event.request,
+            text: event.text,
+            tokens: event.tokens,
+            ending: ending.transpose()?,
+        })
+    }
+}
+
+#[pymethods]
+impl Event {
+    #[getter]
+    fn ending(&self, py: Python<'_>) -> Option<Py<Ending>> {
+        self.ending.as_ref().map(|ending| ending.clone_ref(py))
+    }
+}

@@ -1,0 +1,56 @@
+//! Facts about the build and about model files, as JSON.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use serde_json::json;
+
+use crate::errors::raise;
+
+/// What the extension was built from and for.
+#[pyfunction]
+pub(crate) fn build_info() -> String {
+    let features: [&str; 0] = [];
+    json!({
+        "package_version": env!("CARGO_PKG_VERSION"),
+        "candle_version": cortex_engine::CANDLE_VERSION,
+        "rustc_version": env!("CORTEX_RUSTC"),
+        "profile": env!("CORTEX_PROFILE"),
+        "target": env!("CORTEX_TARGET"),
+        "features": features,
+        "simd": cortex_kernels::simd_level().name(),
+        "architectures": cortex_engine::model::architectures(),
+    })
+    .to_string()
+}
+
+/// What a model file is and needs, from its header alone.
+#[pyfunction]
+#[pyo3(signature = (path, *, context_length=None, max_sequences=1))]
+#[expect(clippy::needless_pass_by_value, reason = "what a Python path becomes")]
+pub(crate) fn inspect(
+    py: Python<'_>,
+    path: PathBuf,
+    context_length: Option<usize>,
+    max_sequences: usize,
+) -> PyResult<String> {
+    let read = py.detach(|| cortex_engine::inspect(&path, context_length, max_sequences));
+    let read = read.map_err(|error| raise(py, &error))?;
+    let estimate = read.estimate;
+    let facts = json!({
+        "architecture": read.architecture,
+        "name": read.name,
+        "quantisation": read.quantisation,
+        "layers": read.layers,
+        "hidden": read.hidden,
+        "vocab": read.vocab,
+        "context_length": read.context_length,
+        "weights_bytes": estimate.weights_bytes,
+        "kv_bytes_per_token": estimate.kv_bytes_per_token,
+        "kv_bytes": estimate.kv_bytes,
+        "work_bytes": estimate.work_bytes,
+        "total_bytes": estimate.total_bytes,
+        "has_chat_template": read.has_chat_template,
+    });
+    Ok(facts.to_string())
+}
