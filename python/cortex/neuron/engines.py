@@ -149,7 +149,7 @@ class Stats(Protocol):
 
 
 class Engine(Protocol):
-    """A loaded model."""
+    """A loaded model; what `cortex.engine.AsyncEngine` promises."""
 
     @property
     def facts(self) -> Facts: ...
@@ -162,7 +162,9 @@ class Engine(Protocol):
 
     async def decode(self, tokens: Sequence[int]) -> str: ...
 
-    def generate(self, prompt: Prompt, sampling: EngineSampling) -> AsyncGenerator[Event, None]: ...
+    def generate(self, prompt: Any, sampling: EngineSampling) -> AsyncGenerator[Event, None]:
+        """Closing it ends the sequence within one step. `prompt` is one that this engine made: of its own class."""
+        ...
 
     def stats(self) -> Stats: ...
 

@@ -31,6 +31,7 @@ __all__ = ["Loads"]
 
 _log = logging.getLogger("cortex.neuron")
 _TICK_SECONDS = 0.25
+_JOBS_LIMIT = 16
 
 
 class _Job:
@@ -84,6 +85,8 @@ class Loads:
             raise ServiceUnavailable(f"{model.id} is being unloaded; ask again.", retry_after=1.0)
         else:  # 4.
             check_plan(request, epoch=self._epoch, revision=self._models.revision)
+            if len(self._jobs) >= _JOBS_LIMIT:
+                raise ServiceUnavailable(f"{len(self._jobs)} loads are under way; ask again later.")
             job = self._begin(request)
         if not request.wait:
             return self._result(job.model)

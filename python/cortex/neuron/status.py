@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cortex.neuron.devices import DeviceFacts, Devices
 from cortex.neuron.memory import Ledger
 from cortex.neuron.metrics import Figures
-from cortex.neuron.models import Model, Models
+from cortex.neuron.models import Model, Models, Serving
 from cortex.neuron.rates import Rates
 from cortex.protocol import Discovery, Health, ModelEntry, ModelLoad, NeuronEvent
 from cortex.types import ModelState
@@ -17,6 +17,16 @@ from cortex.types import ModelState
 __all__ = ["Status", "discovery"]
 
 _STALLED_SECONDS = 120.0
+_COUNTERS = (
+    "steps",
+    "prefill_tokens",
+    "decode_tokens",
+    "finished",
+    "cancelled",
+    "preemptions",
+    "prefix_queries",
+    "prefix_hits",
+)
 _SETTLED = frozenset({ModelState.LOADED, ModelState.ABSENT, ModelState.FAILED})
 
 
@@ -98,9 +108,7 @@ class Status:
 
     def figures(self) -> Figures:
         """For the metrics."""
-        engines = {
-            model.id: model.serving.engine.stats().counters() for model in self._models if model.serving is not None
-        }
+        engines = {model.id: _counters(model.serving) for model in self._models if model.serving is not None}
         return Figures(
             devices=self._ledger.health(), models=self._loads(), engines=engines, revision=self._models.revision
         )
@@ -138,3 +146,9 @@ class Status:
             tok_s_prefill=rates.prefill,
             tok_s_decode=rates.decode,
         )
+
+
+def _counters(serving: Serving) -> dict[str, float]:
+    """What only grows; the rest are gauges of their own."""
+    counters = serving.engine.stats().counters()
+    return {name: counters[name] for name in _COUNTERS if name in counters}
