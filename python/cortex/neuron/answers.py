@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, aclosing
+from functools import partial
 from types import TracebackType
 from typing import Protocol
 
@@ -43,11 +44,12 @@ class Answer:
         self._held = held
         self._meter = meter
         self._outcome: str | None = None
+        self._tasks: list[asyncio.Task[ChatEvent]] = []
         loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._run(index, start, place), name=f"sequence {index}")
-            for index, (start, place) in enumerate(zip(starts, places, strict=True))
-        ]
+        for index, (start, place) in enumerate(zip(starts, places, strict=True)):
+            task = loop.create_task(self._run(index, start, place), name=f"sequence {index}")
+            task.add_done_callback(partial(self._ended, index))
+            self._tasks.append(task)
 
     async def next(self, seconds: float | None = None) -> list[tuple[int, ChatEvent]]:
         """What has come since the last call: empty after so many seconds of silence, and at the end."""
@@ -76,37 +78,39 @@ class Answer:
         running = [task for task in self._tasks if not task.done()]
         for task in running:
             task.cancel()
-        if running:
-            await asyncio.wait(running)
-        self._meter.finish(self._outcome or outcome)
-        self._held.close()
+        try:
+            if running:
+                await asyncio.wait(running)
+        finally:
+            self._meter.finish(self._outcome or outcome)
+            self._held.close()
 
-    async def _run(self, index: int, start: Start, place: Place) -> None:
-        ending: ChatEvent
+    async def _run(self, index: int, start: Start, place: Place) -> ChatEvent:
+        """One sequence; gives its ending."""
         try:
             async with place, aclosing(start()) as events:
                 async for event in events:
                     if isinstance(event, Ended | Failed):
-                        ending = event
-                        break
+                        return event
                     self._put(index, event)
-                else:
-                    ending = Failed(CortexError("The generation has no end."))
-        except asyncio.CancelledError:
-            ending = Ended(FinishReason.CANCELLED)
         except CortexError as error:
-            ending = Failed(error)
+            return Failed(error)
         except Exception:
             _log.exception("generation failed")
-            ending = Failed(CortexError("Internal error; the daemon's log has the details."))
+            return Failed(CortexError("Internal error; the daemon's log has the details."))
+        return Failed(CortexError("The generation has no end."))
+
+    def _ended(self, index: int, task: asyncio.Task[ChatEvent]) -> None:
+        """Also hears of a sequence that was cancelled before its first step."""
+        ending = Ended(FinishReason.CANCELLED) if task.cancelled() else task.result()
+        if isinstance(ending, Failed):
+            self._outcome = self._outcome or ending.error.code
+        elif isinstance(ending, Ended) and ending.reason is FinishReason.CANCELLED:
+            self._outcome = self._outcome or "cancelled"
         self._left -= 1
         self._put(index, ending)
 
     def _put(self, index: int, event: ChatEvent) -> None:
-        if isinstance(event, Failed):
-            self._outcome = self._outcome or event.error.code
-        elif isinstance(event, Ended) and event.reason is FinishReason.CANCELLED:
-            self._outcome = self._outcome or "cancelled"
         self._events.append((index, event))
         self._news.set()
 
@@ -119,6 +123,7 @@ class StreamedAnswer(AsyncGenerator[bytes, None]):
         self._encoder = encoder
         self._seconds = keep_alive_seconds
         self._started = False
+        self._broken = False  # an error was told: the rest is of no use
         self._closed = False
 
     async def asend(self, _value: None) -> bytes:
@@ -129,11 +134,12 @@ class StreamedAnswer(AsyncGenerator[bytes, None]):
             self._started = True
             if first := self._encoder.start():
                 return first
-        while not self._answer.over:
+        while not (self._answer.over or self._broken):
             events = await self._answer.next(self._seconds)
             if not events:
                 return self._encoder.keep_alive()
             data = b"".join([self._encoder.event(event, index) for index, event in events])
+            self._broken = self._broken or any(isinstance(event, Failed) for _, event in events)
             if data:
                 return data
         await self._close("ok")

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 
-from cortex.dialects.neutral import ChatEvent
+from cortex.dialects.neutral import ChatEvent, Failed
 from cortex.errors import CortexError, ShuttingDown
 from cortex.http import Request, Response, Stream
 from cortex.neuron.answers import Answer, StreamedAnswer
@@ -96,6 +96,8 @@ async def _whole(answer: Answer, prepared: Prepared) -> bytes:
     try:
         while not answer.over:
             for index, event in await answer.next():
+                if isinstance(event, Failed):
+                    raise event.error
                 sequences[index].append(event)
     finally:
         await answer.close("ok" if answer.over else "cancelled")
