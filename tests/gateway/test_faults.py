@@ -80,6 +80,18 @@ async def test_after_the_death_of_the_only_host_the_next_request_is_told_when_to
     assert int(translated.headers["retry-after"]) >= 1
 
 
+async def test_a_model_whose_only_large_enough_host_went_away_is_unavailable_and_not_impossible(
+    beast: FakeNeuron,
+) -> None:
+    small = FakeNeuron("small", memory_mb=10)
+    async with running(beast, small, poll_secs=60.0) as rig:
+        await rig.sees_loaded("beast", "alpha")
+        await beast.die()
+        answer = await rig.post(CHAT, chat())
+        assert (answer.status, answer.error["code"]) == (503, "service_unavailable")
+        assert answer.error["message"] == "No host can serve now: beast is down."
+
+
 async def test_a_host_that_comes_back_is_used_again(rig: Rig, beast: FakeNeuron) -> None:
     await beast.die()
     await rig.sees(lambda fleet: fleet.hosts["beast"].reach is Reach.DOWN)

@@ -155,15 +155,17 @@ def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: f
 
 
 def _impossible(fleet: Fleet, model: Model, hosts: list[Host]) -> Reject:
+    """None of `hosts` could ever hold it: for now, where a host that failed the request could, else for good."""
     profile = model.profile
-    if not hosts:
-        why = "No host can take the request now." if fleet.hosts else "No neurons are configured: see [[neurons]]."
+    if not fleet.hosts:
+        why = "No neurons are configured: see [[neurons]]."
         return Reject(kind=errors.ServiceUnavailable, message=why, retry_after=5.0)
-    if profile.pinned_on and not set(profile.pinned_on) & {host.name for host in hosts}:
+    left_out = [host for host in fleet.hosts.values() if host not in hosts]
+    could = [host for host in left_out if not host.devices or feasible(fleet, profile, host)]
+    if could:
+        return Reject(kind=errors.ServiceUnavailable, message=_away(could), retry_after=5.0)
+    if profile.pinned_on and not set(profile.pinned_on) & set(fleet.hosts):
         names = ", ".join(profile.pinned_on)
-        away = set(profile.pinned_on) & set(fleet.hosts)
-        if away:
-            return Reject(kind=errors.ServiceUnavailable, message=f"{names} cannot take it now.", retry_after=5.0)
         return Reject(kind=errors.NeverFits, message=f"{model.id} is pinned on {names}, which is no host of the fleet.")
     needed = needed_bytes(fleet, profile) or 0
     largest = max((device.total_bytes for host in hosts for device in host.devices), default=0)
@@ -176,8 +178,15 @@ def _impossible(fleet: Fleet, model: Model, hosts: list[Host]) -> Reject:
 
 
 def _away(could: list[Host]) -> str:
-    states = [f"{host.name} is {host.reach if host.reach is not Reach.UP else host.status}" for host in could]
-    return f"No host can serve now: {', '.join(states[:5])}."
+    return f"No host can serve now: {', '.join(map(_trouble, could[:5]))}."
+
+
+def _trouble(host: Host) -> str:
+    if host.reach is not Reach.UP:
+        return f"{host.name} is {host.reach}"
+    if host.status != "ok":
+        return f"{host.name} is {host.status}"
+    return f"{host.name} failed the request" if host.devices else f"{host.name} has named no device yet"
 
 
 def _resting(fleet: Fleet, host: Host, model: str, now: float) -> Failure | None:

@@ -24,7 +24,6 @@ __all__ = [
     "load_failed",
     "missed",
     "models_seen",
-    "plan_refused",
     "refused",
     "released",
 ]
@@ -127,31 +126,22 @@ def job_ended(fleet: Fleet, model: str) -> Fleet:
     return replace(fleet, jobs=_drop(fleet.jobs, model), failures=failures)
 
 
-def plan_refused(fleet: Fleet, model: str, error: CortexError) -> Fleet:
-    """The host refused a plan that its state has left behind: the job is gone, what the refusal says of the model's
-    size is kept, and the host may be planned for again at once."""
-    return replace(fleet, jobs=_drop(fleet.jobs, model), sizes=_learned(fleet, model, error))
-
-
-def load_failed(fleet: Fleet, model: str, error: CortexError, *, now: float) -> Fleet:
-    """The load failed. 1. A host that says how much it needs teaches the size: a new plan may differ, so no pause.
-    2. Else the host rests for this model, longer each time."""
+def load_failed(fleet: Fleet, model: str, error: CortexError, *, now: float, plan: bool = False) -> Fleet:
+    """The load failed; a host that says how much it needs teaches the size. 1. Where the plan was at fault, or the
+    size is news, another plan may differ: no pause. 2. Else the host rests for this model, longer each time."""
     job = fleet.jobs[model]
-    fleet = replace(fleet, jobs=_drop(fleet.jobs, model))
-    sizes = _learned(fleet, model, error)
-    if isinstance(error, InsufficientMemory) and sizes.get(model) != fleet.sizes.get(model):  # 1.
-        return replace(fleet, sizes=sizes)
+    needed = error.extras.get("needed_bytes")
+    sizes = _put(fleet.sizes, model, needed) if isinstance(needed, int) and needed > 0 else fleet.sizes
+    news = isinstance(error, InsufficientMemory) and sizes.get(model) != fleet.sizes.get(model)
+    fleet = replace(fleet, jobs=_drop(fleet.jobs, model), sizes=sizes)
+    if plan or news:  # 1.
+        return fleet
     key = (job.host, model)  # 2.
     count = fleet.failures[key].count + 1 if key in fleet.failures else 1
     rest = _COOL_DOWN_SECONDS * 2 ** min(count - 1, 8) if isinstance(error, LoadError) else float(count)
     until = now + min(max(rest, error.retry_after or 0.0), _COOL_DOWN_LIMIT)
     failure = Failure(code=error.code, message=error.message, count=count, until=until)
-    return replace(fleet, sizes=sizes, failures=_put(fleet.failures, key, failure))
-
-
-def _learned(fleet: Fleet, model: str, error: CortexError) -> dict[str, int]:
-    needed = error.extras.get("needed_bytes")
-    return _put(fleet.sizes, model, needed) if isinstance(needed, int) and needed > 0 else fleet.sizes
+    return replace(fleet, failures=_put(fleet.failures, key, failure))
 
 
 def _new_epoch(host: Host, epoch: str) -> Host:

@@ -18,7 +18,7 @@ from cortex.errors import (
 from cortex.fleet.catalogue import Model
 from cortex.fleet.scheduler import Load
 from cortex.fleet.state import ON_THE_WAY, Fleet, Host, Job, Reach
-from cortex.fleet.transitions import job_ended, job_started, load_failed, plan_refused
+from cortex.fleet.transitions import job_ended, job_started, load_failed
 from cortex.gateway.board import Board
 from cortex.gateway.metrics import Metrics
 from cortex.gateway.neurons import LOAD_SECONDS, NeuronClient, load_error
@@ -147,7 +147,7 @@ class Lifecycle:
             self._failed(job, error, 0.0)
             return
         await self._refresh(job.host)
-        self._board.apply(plan_refused, job.model, error)
+        self._board.apply(load_failed, job.model, error, now=time.time(), plan=True)
 
     def _failed(self, job: Job, error: CortexError, seconds: float) -> None:
         self._metrics.load_failed(job.model, job.host, outcome=error.code)

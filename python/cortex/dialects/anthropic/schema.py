@@ -8,7 +8,6 @@ __all__ = [
     "Base64Source",
     "ChoiceAny",
     "ChoiceAuto",
-    "ChoiceNone",
     "ChoiceTool",
     "ImageBlock",
     "MessagesBody",
@@ -16,6 +15,7 @@ __all__ = [
     "ThinkingBlock",
     "ToolResultBlock",
     "ToolUseBlock",
+    "WireTool",
     "WireTurn",
 ]
 
@@ -121,7 +121,7 @@ class ChoiceTool(_Wire, tag="tool", tag_field="type"):
     disable_parallel_tool_use: bool | None = None
 
 
-class ChoiceNone(_Wire, tag="none", tag_field="type"):
+class _ChoiceNone(_Wire, tag="none", tag_field="type"):
     """No tool may be called."""
 
 
@@ -161,7 +161,7 @@ class MessagesBody(_Wire):
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
     tools: list[dict[str, Any]] | None = None
-    tool_choice: ChoiceAuto | ChoiceAny | ChoiceTool | ChoiceNone | None = None
+    tool_choice: ChoiceAuto | ChoiceAny | ChoiceTool | _ChoiceNone | None = None
     thinking: _Thinking | None = None
     output_config: _OutputConfig | None = None
     output_format: _Format | None = None

@@ -10,7 +10,7 @@ from cortex.dialects.sse import SseParser
 from cortex.errors import CortexError, RequestError, UpstreamLost, UpstreamMalformed
 from cortex.types import FinishReason, Usage
 
-__all__ = ["StreamDecoder", "decode_response"]
+__all__ = ["StreamDecoder", "WireUsage", "decode_response"]
 
 _FINISH = {
     "stop": FinishReason.STOP,
