@@ -23,6 +23,10 @@ class Board:
         """The value now; it never changes, a change makes another."""
         return self._fleet
 
+    def note(self, change: Callable[Concatenate[Fleet, P], Fleet], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Replace the fleet by `change(fleet, ...)`, which lets nobody do what they wait for, so nobody is woken."""
+        self._fleet = change(self._fleet, *args, **kwargs)
+
     def apply(self, change: Callable[Concatenate[Fleet, P], Fleet], *args: P.args, **kwargs: P.kwargs) -> None:
         """Replace the fleet by `change(fleet, ...)`."""
         self._fleet = change(self._fleet, *args, **kwargs)

@@ -68,11 +68,13 @@ class Dispatcher:
         what the policy rejects with, ModelLoading after the limit, QueueFull when too many wait."""
         host, cold = await self._host(model, exclude, warm_only=warm_only)
         endpoint = self._board.fleet.hosts[host].endpoint
-        self._board.apply(leased, host, model.id)
+        self._board.note(leased, host, model.id)
         try:
             yield Lease(host, endpoint, cold)
         finally:
-            self._board.apply(released, host, model.id, now=time.time())
+            last = self._board.fleet.hosts[host].leases[model.id] == 1  # only then the model may be displaced
+            change = self._board.apply if last else self._board.note
+            change(released, host, model.id, now=time.time())
 
     async def _host(self, model: Model, exclude: frozenset[str], *, warm_only: bool) -> tuple[str, bool]:
         """Decide until it is Serve. No await stands between a decision and what it starts: nobody decides twice."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
@@ -266,3 +267,9 @@ async def test_what_comes_over_an_open_connection_during_a_drain_is_refused(prob
         assert (late.status, late.headers["retry-after"]) == (503, "1")
         probe.go.set()
         assert (await asking).body == b"done"
+
+
+async def test_small_chunks_are_not_held_back_by_the_kernel(door: Loopback) -> None:
+    """What a connection inherits from its listener; the delay itself shows only on some connections."""
+    assert door.server._socket is not None
+    assert door.server._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
