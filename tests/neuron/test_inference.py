@@ -179,6 +179,7 @@ async def test_texts_and_token_lists_are_completed_in_order(rig: Rig) -> None:
     assert [choice["text"] for choice in body["choices"]] == [f"one {TEXT}"] * 2 + [f"two {TEXT}"] * 2
     assert [choice["index"] for choice in body["choices"]] == [0, 1, 2, 3]
     assert body["usage"]["completion_tokens"] == 12
+    assert body["usage"]["prompt_tokens"] == 2 * len("_one ")
     assert sorted(asked.seed or 0 for asked in rig.engine().asked) == [5, 5, 6, 6]
     body = (await rig.complete(prompt=list(b"raw "), echo=True)).json
     assert body["choices"][0]["text"] == f"raw {TEXT}"

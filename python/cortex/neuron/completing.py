@@ -66,14 +66,14 @@ async def _text_of(engine: Engine, raw: str | tuple[int, ...]) -> str:
 
 def _choice(engine: Engine, prompt: Prompt, asked: CompletionRequest, choice: int, meter: Meter) -> Start:
     if asked.max_tokens == 0:
-        return partial(_nothing, prompt, meter)
+        return partial(_nothing, len(prompt) if choice == 0 else 0, meter)
     sampling = asked.sampling
     if sampling.seed is not None and choice:  # else all choices would be the same
         sampling = msgspec.structs.replace(sampling, seed=sampling.seed + choice)
     limits = Limits(
         max_tokens=asked.max_tokens, min_tokens=asked.min_tokens, ignore_eos=asked.ignore_eos, stop=asked.stop
     )
-    return sequence(engine, prompt, sampling, limits, meter)
+    return sequence(engine, prompt, sampling, limits, meter, choice)
 
 
 async def _with_echo(text: str, start: Start) -> AsyncGenerator[ChatEvent, None]:
@@ -83,8 +83,8 @@ async def _with_echo(text: str, start: Start) -> AsyncGenerator[ChatEvent, None]
             yield event
 
 
-async def _nothing(prompt: Prompt, meter: Meter) -> AsyncGenerator[ChatEvent, None]:
+async def _nothing(prompt_tokens: int, meter: Meter) -> AsyncGenerator[ChatEvent, None]:
     """The sequence of an answer that is the prompt alone."""
-    usage = Usage(prompt_tokens=len(prompt))
+    usage = Usage(prompt_tokens=prompt_tokens)
     meter.sequence(usage)
     yield Ended(FinishReason.LENGTH, usage)

@@ -60,10 +60,11 @@ def engine_sampling(engine: Engine, prompt: Prompt, asked: Sampling, limits: Lim
 
 
 async def generate(
-    engine: Engine, prompt: Prompt, sampling: EngineSampling, meter: Meter
+    engine: Engine, prompt: Prompt, sampling: EngineSampling, meter: Meter, *, count_prompt: bool = True
 ) -> AsyncGenerator[ChatEvent, None]:
     """One sequence, up to its `Ended` or `Failed`; closing it cancels the sequence in the engine. Metered either way.
 
+    `count_prompt` is false for all but the first choice of a prompt: its tokens are used once.
     Raises what the engine raises when it refuses the sequence.
     """
     made, ended = 0, False
@@ -77,18 +78,18 @@ async def generate(
                     yield TextDelta(event.text, event.tokens)
                 if event.ending is not None:
                     ended = True
-                    yield _end(event.ending, meter)
+                    yield _end(event.ending, meter, count_prompt=count_prompt)
                     return
     finally:
         if not ended:
-            meter.sequence(Usage(prompt_tokens=len(prompt), completion_tokens=made))
+            meter.sequence(Usage(prompt_tokens=len(prompt) if count_prompt else 0, completion_tokens=made))
 
 
-def _end(ending: Ending, meter: Meter) -> Ended | Failed:
+def _end(ending: Ending, meter: Meter, *, count_prompt: bool) -> Ended | Failed:
     usage = Usage(
-        prompt_tokens=ending.prompt_tokens,
+        prompt_tokens=ending.prompt_tokens if count_prompt else 0,
         completion_tokens=ending.completion_tokens,
-        cached_tokens=ending.cached_tokens,
+        cached_tokens=ending.cached_tokens if count_prompt else 0,
     )
     meter.sequence(usage, queue_seconds=ending.queue_seconds, decode_seconds=ending.decode_seconds)
     if ending.reason == "error":

@@ -90,10 +90,11 @@ async def encode_conversation(engine: Engine, asked: ChatRequest) -> Prompt:
     )
 
 
-def sequence(engine: Engine, prompt: Prompt, asked: Sampling, limits: Limits, meter: Meter) -> Start:
-    """What starts one sequence. Raises ContextLengthExceeded."""
+def sequence(engine: Engine, prompt: Prompt, asked: Sampling, limits: Limits, meter: Meter, choice: int = 0) -> Start:
+    """What starts one sequence, the choice of that number for its prompt. Raises ContextLengthExceeded."""
     check_length(prompt, engine.facts.context_length)
-    return partial(generate, engine, prompt, engine_sampling(engine, prompt, asked, limits), meter)
+    sampling = engine_sampling(engine, prompt, asked, limits)
+    return partial(generate, engine, prompt, sampling, meter, count_prompt=choice == 0)
 
 
 async def _prepare(
