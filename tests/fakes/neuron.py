@@ -189,7 +189,8 @@ class FakeNeuron:
         self._listeners.add(queue)
         try:
             entries = tuple(self.entries.values())
-            snapshot = NeuronEvent(kind="snapshot", epoch=self._epoch, revision=self.revision, models=entries)
+            now = {"epoch": self._epoch, "revision": self.revision, "health": self.health()}
+            snapshot = NeuronEvent(kind="snapshot", models=entries, **now)
             yield sse.encode(msgspec.json.encode(snapshot))
             while True:
                 yield sse.encode(msgspec.json.encode(await queue.get()))

@@ -76,8 +76,8 @@ class Rig:
         await self.sees(lambda fleet: fleet.hosts[neuron].has(model, ModelState.LOADED))
 
     async def idle(self) -> None:
-        """Until no request is in flight, so that all is counted."""
-        await self.sees(lambda fleet: not any(host.leases for host in fleet.hosts.values()))
+        """Until no request and no load is in flight, so that all is counted."""
+        await self.sees(lambda fleet: not fleet.jobs and not any(host.leases for host in fleet.hosts.values()))
         await self.until(lambda: not self.gateway.server.in_flight)
 
     async def until(self, condition: Callable[[], bool]) -> None:

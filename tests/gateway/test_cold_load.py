@@ -112,6 +112,7 @@ async def test_the_least_recently_used_model_goes_when_it_does_not_fit() -> None
         assert text_of(await rig.post(CHAT, chat("gamma"))) == TEXT
         assert [(load.model_id, load.evict) for load in beast.loads] == [("gamma", ("beta",))]
         assert set(beast.entries) == {"alpha", "gamma"}
+        await rig.idle()
         assert await rig.metric("cortex_evictions_total", model="beta", neuron="beast") == 1
 
 
@@ -223,6 +224,7 @@ async def test_after_a_failure_another_host_is_tried() -> None:
     async with running(bad, good) as rig:
         assert text_of(await rig.post(CHAT, chat())) == TEXT
         assert (len(bad.loads), len(good.loads)) == (1, 1)
+        await rig.idle()
         assert await rig.metric("cortex_model_loads_total", neuron="aaa", outcome="model_file_invalid") == 1
 
 

@@ -66,7 +66,7 @@ async def test_while_the_model_loads_the_request_is_never_sent(stream: bool) -> 
         await soon(beast.until(lambda: beast.loads))
         asking.cancel()
         await asyncio.wait([asking])
-        await rig.idle()
+        await rig.until(lambda: rig.gateway.server.in_flight == 0)
         beast.load_gate.set()
         await rig.sees_loaded("beast", "alpha")
         assert beast.bodies == []
