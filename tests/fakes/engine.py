@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Facts:
     architecture: str = "llama"
     quantisation: str = "Q4_1"
     has_chat_template: bool = True
+    weights_bytes: int = 0
+    kv_bytes: int = 0
     defaults: Defaults = Defaults()
 
 
@@ -237,7 +239,9 @@ class FakeEngines:
         if self.load_error is not None:
             raise self.load_error
         stem = plan.path.stem
-        engine = FakeEngine(self.facts, self.script(stem), shows_tools=self.shows_tools)
+        weights = self.sizes.get(stem, 40) * MIB
+        facts = replace(self.facts, weights_bytes=weights, kv_bytes=plan.kv_bytes)
+        engine = FakeEngine(facts, self.script(stem), shows_tools=self.shows_tools)
         self.loaded[stem] = engine
         return engine
 

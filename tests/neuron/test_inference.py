@@ -81,6 +81,14 @@ async def test_absent_fields_mean_the_publishers_sampling(tmp_path: Path) -> Non
     assert 0 < second.top_p < 1e-3
 
 
+async def test_a_publisher_who_says_nothing_gets_a_tail_that_is_cut(rig: Rig) -> None:
+    await rig.chat()
+    await rig.chat(temperature=1, top_k=-1, top_p=1, min_p=0)
+    first, second = rig.engine().asked
+    assert (first.temperature, first.top_k, first.top_p, first.min_p) == (0.7, 40, 0.95, 0.05)
+    assert (second.temperature, second.top_k, second.top_p, second.min_p) == (1, None, 1, 0)
+
+
 async def test_an_answer_may_use_what_is_left_of_the_context_and_no_more(rig: Rig) -> None:
     left = 4096 - len("<user>capital of France?")
     await rig.chat()

@@ -7,12 +7,14 @@ import msgspec
 
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, Sampling, TextDelta
 from cortex.errors import ContextLengthExceeded, EngineFailed
-from cortex.neuron.engines import Ending, Engine, EngineSampling, Prompt
+from cortex.neuron.engines import Ending, Engine, EngineSampling, Facts, Prompt
 from cortex.neuron.metrics import Meter
 from cortex.types import FinishReason, Usage
 
 __all__ = ["Limits", "check_length", "engine_sampling", "generate"]
 
+# Small and quantised models say nonsense when every token may be drawn; local servers cut the tail about so.
+_UNSAID = Sampling(temperature=0.7, top_k=40, top_p=0.95, min_p=0.05)
 _SMALLEST_TOP_P = 1e-6  # 0 means the most likely token alone; the engine takes only what is above
 
 
@@ -35,11 +37,12 @@ def check_length(prompt: Prompt, limit: int) -> None:
 
 
 def engine_sampling(engine: Engine, prompt: Prompt, asked: Sampling, limits: Limits) -> EngineSampling:
-    """The engine's parameters: 1. the request's; 2. where it says nothing the publisher's; 3. else neutral ones.
+    """The engine's parameters: 1. the request's; 2. what it does not say, the publisher's; 3. of a publisher who says
+    nothing at all, ours; 4. neutral ones.
 
     `max_tokens` is a bound: one beyond the context ends where the context ends.
     """
-    own = engine.facts.defaults
+    own = _recommended(engine.facts)
     left = engine.facts.context_length - len(prompt)
     max_tokens = left if limits.max_tokens is None else min(limits.max_tokens, left)
     top_k = own.top_k if asked.top_k is None else asked.top_k
@@ -97,6 +100,12 @@ def _end(ending: Ending, meter: Meter, *, count_prompt: bool) -> Ended | Failed:
     if ending.reason == "stop" and ending.stop_string is not None:
         return Ended(FinishReason.STOP_SEQUENCE, usage, ending.stop_string)
     return Ended(FinishReason(ending.reason), usage)
+
+
+def _recommended(facts: Facts) -> Sampling:
+    own = facts.defaults
+    fields = {name: getattr(own, name) for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")}
+    return _UNSAID if all(value is None for value in fields.values()) else Sampling(**fields)
 
 
 def _first(*values: float | None) -> float:

@@ -22,7 +22,7 @@ from cortex.neuron.load_request import check_plan, check_request, check_same
 from cortex.neuron.metrics import Metrics
 from cortex.neuron.models import ON_THE_WAY, Model, Models, Serving
 from cortex.neuron.progress import Progress
-from cortex.neuron.sizing import Size, choose_size
+from cortex.neuron.sizing import Size, actual_size, choose_size
 from cortex.neuron.unloads import ModelBusy, Unloads
 from cortex.protocol import LoadRequest, LoadResult
 from cortex.types import ModelState
@@ -174,9 +174,11 @@ class Loads:
         except BaseException:
             await engine.close()
             raise
-        self._ledger.settle(model.id, size.total_bytes)
+        facts = engine.facts
+        taken = actual_size(size.header, weights_bytes=facts.weights_bytes, kv_bytes=facts.kv_bytes)
+        self._ledger.settle(model.id, taken)
         await self._unloads.refresh()
-        self._models.loaded(model, serving, size.total_bytes)  # 6.
+        self._models.loaded(model, serving, taken)  # 6.
 
     async def _reserve(self, job: _Job, path: Path) -> Size:
         model, spec = job.model, job.model.spec

@@ -2,7 +2,7 @@
 
 import msgspec
 
-__all__ = ["Header", "Size", "choose_size"]
+__all__ = ["Header", "Size", "actual_size", "choose_size"]
 
 _CONTEXTS = 4  # full contexts that the KV pool holds unless the settings say otherwise
 _KV_LIMIT = 2 << 30
@@ -22,10 +22,16 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """The KV pool, and all together."""
+    """The KV pool, and all together; what it was computed from."""
 
+    header: Header
     kv_bytes: int
     total_bytes: int
+
+
+def actual_size(header: Header, *, weights_bytes: int, kv_bytes: int) -> int:
+    """All bytes of a loaded model, now that its engine has said what weights and KV pool take."""
+    return _size(msgspec.structs.replace(header, weights_bytes=weights_bytes), kv_bytes).total_bytes
 
 
 def choose_size(
@@ -54,4 +60,4 @@ def _tokens(header: Header, count: int) -> int:
 
 def _size(header: Header, kv_bytes: int) -> Size:
     total = header.weights_bytes + header.work_bytes + kv_bytes
-    return Size(kv_bytes=kv_bytes, total_bytes=total + total // _FRAGMENTATION)
+    return Size(header=header, kv_bytes=kv_bytes, total_bytes=total + total // _FRAGMENTATION)

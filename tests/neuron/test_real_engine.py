@@ -1,0 +1,98 @@
+"""The neuron with the compiled engine and a real model: what is reserved holds, and what is unloaded comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from cortex.config import NeuronConfig
+from cortex.http import UpstreamClient
+from cortex.neuron.app import Neuron
+from cortex.neuron.host_memory import HostMemory
+from cortex.ops.starter import cached_starter
+from tests.neuron.rig import Answer
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real]
+MODEL = "starter"
+QUESTION = [{"role": "user", "content": "What is the capital of France? Answer with the name of the city."}]
+
+
+class Real:
+    """A running neuron."""
+
+    def __init__(self, neuron: Neuron, client: UpstreamClient) -> None:
+        self.neuron = neuron
+        self.client = client
+
+    async def ask(self, path: str, body: Any = None) -> Answer:
+        method, raw = ("GET", None) if body is None else ("POST", msgspec.json.encode(body))
+        async with self.client.open(method, self.neuron.url + path, body=raw) as response:
+            return Answer(response.status, response.headers, await response.read(1 << 24))
+
+    async def load(self, model: str = MODEL, **fields: Any) -> Answer:
+        return await self.ask("/models/load", {"model_id": model, "source": str(cached_starter()), **fields})
+
+    async def chat(self, model: str = MODEL, **fields: Any) -> Answer:
+        body = {"model": model, "messages": QUESTION, "temperature": 0, "max_tokens": 16, **fields}
+        return await self.ask("/v1/chat/completions", body)
+
+
+@asynccontextmanager
+async def real(**settings: Any) -> AsyncIterator[Real]:
+    if not cached_starter().is_file():
+        pytest.skip("the starter model is not in the cache: run make model")
+    neuron = Neuron(NeuronConfig(host="127.0.0.1", port=0, drain_secs=5.0, **settings), {})
+    await neuron.start()
+    try:
+        async with UpstreamClient() as client:
+            yield Real(neuron, client)
+    finally:
+        await neuron.stop()
+
+
+async def test_many_at_once_stay_within_what_was_reserved_and_all_of_it_comes_back() -> None:
+    memory = HostMemory()
+    async with real() as host:
+        before = memory.resident_bytes()
+        assert (await host.load(context_length=2048)).status == 200
+        answers = await asyncio.gather(*(host.chat(stop=["!"]) for _ in range(8)))
+        texts = {answer.json["choices"][0]["message"]["content"] for answer in answers}
+        assert texts == {"The capital of France is Paris."}
+        entry = (await host.ask(f"/models/{MODEL}")).json
+        assert memory.resident_bytes() - before < entry["bytes"]
+        assert (await host.ask("/models/unload", {"model_id": MODEL})).status == 200
+        assert memory.resident_bytes() - before < entry["bytes"] / 4
+        health = (await host.ask("/health")).json
+        assert health["devices"][0]["reserved_mb"] == 0
+
+
+async def test_the_next_model_takes_the_place_of_its_victim() -> None:
+    async with real() as host:
+        assert (await host.load("first", context_length=512)).status == 200
+        answer = await host.load("second", context_length=512, evict=["first"])
+        assert answer.json["status"] == "loaded"
+        assert "Paris" in (await host.chat("second")).body.decode()
+        assert (await host.chat("first")).status == 404
+
+
+async def test_a_cap_on_memory_is_kept() -> None:
+    async with real(memory_mb=64) as host:
+        answer = await host.load()
+        assert (answer.status, answer.error["code"]) == (422, "never_fits")
+        assert answer.error["total_bytes"] == 64 << 20
+
+
+async def test_an_engine_that_is_closed_under_a_request_says_so() -> None:
+    async with real() as host:
+        await host.load(context_length=2048)
+        asking = asyncio.ensure_future(host.chat(max_tokens=2000, ignore_eos=True))
+        model = host.neuron.host.models.find(MODEL)
+        while not model.leases:
+            await host.ask("/health")
+        assert model.serving is not None
+        await model.serving.engine.close()
+        answer = await asking
+        assert (answer.status, answer.error["code"]) == (500, "engine_failed")
