@@ -69,7 +69,9 @@ pub fn paged_attention(
                         *out += weight * value;
                     }
                 }
-                out.iter_mut().for_each(|out| *out /= total);
+                for out in out.iter_mut() {
+                    *out /= total;
+                }
             }
         }
     }

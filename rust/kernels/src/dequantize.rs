@@ -1,11 +1,11 @@
 //! Blocks to f32, bit for bit as the reference does it.
 
-use crate::{BlockType, KernelError, shape};
+use crate::{BlockType, KernelError, quant, shape};
 
 /// Decode all of `src` into `dst`.
 ///
 /// # Errors
-/// If `dst` is not whole blocks, or `src` is not as long as they are.
+/// If `dst` is not whole blocks, `src` is not as long as they are, or the type has no decoder.
 pub fn dequantize(ty: BlockType, src: &[u8], dst: &mut [f32]) -> Result<(), KernelError> {
     let values = dst.len();
     let bytes = ty
@@ -17,7 +17,13 @@ pub fn dequantize(ty: BlockType, src: &[u8], dst: &mut [f32]) -> Result<(), Kern
         BlockType::F16 => each(src, dst, |b| half::f16::from_le_bytes(b).to_f32()),
         BlockType::BF16 => each(src, dst, |b| half::bf16::from_le_bytes(b).to_f32()),
         _ => {
-            return Err(KernelError::PartialBlock { ty, values });
+            let decode = quant::decoder(ty).ok_or(KernelError::Unsupported { ty })?;
+            let mut integers = quant::Integers::new();
+            let blocks = src.chunks_exact(ty.block_bytes());
+            for (block, out) in blocks.zip(dst.chunks_exact_mut(ty.block_len())) {
+                decode(block, &mut integers);
+                integers.write(out);
+            }
         }
     }
     Ok(())

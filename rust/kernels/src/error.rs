@@ -50,6 +50,12 @@ pub enum KernelError {
         /// Values of the row.
         values: usize,
     },
+    /// A block type without a decoder.
+    #[error("values of type {} are not supported", ty.name())]
+    Unsupported {
+        /// The block type.
+        ty: BlockType,
+    },
     /// Sizes whose product does not fit into memory.
     #[error("{what} is too large")]
     TooLarge {

@@ -1,6 +1,18 @@
 //! Weight matrices in a kernel layout.
 
-use crate::{BlockType, KernelError, Pool, Scratch, dequantize, shape};
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::matmul::{
+    Activations, FloatTiles, IntegerTiles, Lanes, TILE, float_products, integer_products,
+};
+use crate::simd::simd_level;
+use crate::{BlockType, KernelError, Pool, Scratch, SimdLevel, shape};
+
+/// Tasks for each thread: enough that a thread which the system takes away does not hold up the others.
+const TASKS_PER_THREAD: usize = 4;
+/// Multiplications below which a product is computed by the calling thread alone.
+const ALONE: usize = 1 << 17;
 
 /// How products are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,17 +30,78 @@ pub struct PackedMatrix {
     rows: usize,
     cols: usize,
     precision: Precision,
-    values: Vec<f32>,
+    level: SimdLevel,
+    parts: Vec<Part>,
+}
+
+/// Rows of one type.
+#[derive(Debug)]
+enum Part {
+    Integer(IntegerTiles),
+    Float(FloatTiles),
+}
+
+impl Part {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Integer(tiles) => tiles.rows,
+            Self::Float(tiles) => tiles.rows,
+        }
+    }
+
+    fn tiles(&self) -> usize {
+        match self {
+            Self::Integer(tiles) => tiles.tiles(),
+            Self::Float(tiles) => tiles.tiles(),
+        }
+    }
+}
+
+/// Everything that the tasks of one product share.
+struct Product<'a> {
+    matrix: &'a PackedMatrix,
+    x: &'a [f32],
+    quantised: &'a Activations,
+    out: Output,
+}
+
+/// Where results go. Each task writes other columns.
+struct Output {
+    start: *mut f32,
+    rows: usize,
+}
+
+// SAFETY: tasks write disjoint elements, and nobody reads before all are done.
+unsafe impl Sync for Output {}
+
+impl Output {
+    /// Write the results of row `m` from output `first` on, as far as there are outputs before `end`.
+    fn write(&self, m: usize, first: usize, end: usize, lanes: &Lanes) {
+        let count = TILE.min(end - first);
+        // SAFETY: `first + count` outputs of row `m` are inside the buffer, and belong to this task alone.
+        unsafe {
+            let start = self.start.add(m * self.rows + first);
+            start.copy_from_nonoverlapping(lanes.as_ptr(), count);
+        }
+    }
+}
+
+thread_local! {
+    /// Decoded tiles of the types that are not multiplied as they are stored.
+    static DECODED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl PackedMatrix {
     /// Convert `src`, the blocks of a row-major matrix.
+    ///
+    /// # Errors
+    /// If sizes do not fit together or the type has no decoder.
     pub fn pack(
         ty: BlockType,
         rows: usize,
         cols: usize,
         src: &[u8],
-        _pool: &Pool,
+        pool: &Pool,
     ) -> Result<Self, KernelError> {
         shape::positive("rows", rows)?;
         shape::positive("cols", cols)?;
@@ -40,17 +113,23 @@ impl PackedMatrix {
             .bytes_for(values)
             .ok_or(KernelError::TooLarge { what: "matrix" })?;
         shape::same("matrix bytes", bytes, src.len())?;
-        let mut values = vec![0.0; values];
-        dequantize(ty, src, &mut values)?;
+        let part = match IntegerTiles::pack(ty, rows, cols, src, pool)? {
+            Some(tiles) => Part::Integer(tiles),
+            None => Part::Float(FloatTiles::pack(ty, rows, cols, src)?),
+        };
         Ok(Self {
             rows,
             cols,
             precision: Precision::default(),
-            values,
+            level: simd_level(),
+            parts: vec![part],
         })
     }
 
     /// Stack matrices over the same input; their types may differ.
+    ///
+    /// # Errors
+    /// If there is none, or their widths differ.
     pub fn fuse(parts: Vec<Self>) -> Result<Self, KernelError> {
         let cols = parts.first().map_or(0, |part| part.cols);
         shape::positive("parts", cols)?;
@@ -58,12 +137,13 @@ impl PackedMatrix {
             rows: 0,
             cols,
             precision: Precision::default(),
-            values: Vec::new(),
+            level: simd_level(),
+            parts: Vec::new(),
         };
         for part in parts {
             shape::same("cols", cols, part.cols)?;
             fused.rows += part.rows;
-            fused.values.extend(part.values);
+            fused.parts.extend(part.parts);
         }
         Ok(fused)
     }
@@ -80,7 +160,11 @@ impl PackedMatrix {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.values.len() * 4
+        let bytes = self.parts.iter().map(|part| match part {
+            Part::Integer(tiles) => tiles.bytes(),
+            Part::Float(tiles) => tiles.bytes(),
+        });
+        bytes.sum()
     }
 
     /// Choose how products with this matrix are computed.
@@ -88,37 +172,119 @@ impl PackedMatrix {
         self.precision = precision;
     }
 
+    /// Compute with these instructions, or the best that the processor has below them.
+    pub fn set_level(&mut self, level: SimdLevel) {
+        let possible = SimdLevel::available().filter(|available| *available <= level);
+        self.level = possible.last().unwrap_or(SimdLevel::Scalar);
+    }
+
     /// `x [m, cols] -> out [m, rows]`.
+    ///
+    /// # Errors
+    /// If sizes do not fit together.
     pub fn matmul(
         &self,
         pool: &Pool,
         x: &[f32],
         m: usize,
         out: &mut [f32],
-        _scratch: &mut Scratch,
+        scratch: &mut Scratch,
     ) -> Result<(), KernelError> {
         shape::same("x", shape::product("x", m, self.cols)?, x.len())?;
         shape::same("out", shape::product("out", m, self.rows)?, out.len())?;
-        pool.run(0, &|_| ());
-        let x = x.chunks_exact(self.cols);
-        for (x, out) in x.zip(out.chunks_exact_mut(self.rows)) {
-            for (out, row) in out.iter_mut().zip(self.values.chunks_exact(self.cols)) {
-                *out = row.iter().zip(x).map(|(a, b)| a * b).sum();
-            }
+        let integer = |part: &Part| matches!(part, Part::Integer(_));
+        if self.precision == Precision::Fast && self.parts.iter().any(integer) {
+            let quantised = &mut scratch.activations;
+            quantised.quantise(pool, x, self.cols, self.level);
         }
+        let product = Product {
+            matrix: self,
+            x,
+            quantised: &scratch.activations,
+            out: Output {
+                start: out.as_mut_ptr(),
+                rows: self.rows,
+            },
+        };
+        let tiles: usize = self.parts.iter().map(Part::tiles).sum();
+        let alone = x.len().saturating_mul(self.rows) < ALONE || pool.threads() == 1;
+        let tasks = if alone {
+            1
+        } else {
+            tiles.min(pool.threads() * TASKS_PER_THREAD)
+        };
+        pool.run(tasks, &|task| {
+            product.tiles(tiles * task / tasks..tiles * (task + 1) / tasks);
+        });
         Ok(())
     }
 
     /// The exact values of a row.
+    ///
+    /// # Errors
+    /// If there is no such row, or `out` is not as wide as one.
     pub fn row(&self, row: usize, out: &mut [f32]) -> Result<(), KernelError> {
         shape::same("out", self.cols, out.len())?;
-        let found = self.values.chunks_exact(self.cols).nth(row);
-        let found = found.ok_or(KernelError::OutOfRange {
+        let mut first = 0;
+        for part in &self.parts {
+            if row < first + part.rows() {
+                match part {
+                    Part::Integer(tiles) => tiles.row(row - first, out),
+                    Part::Float(tiles) => tiles.row(row - first, out),
+                }
+                return Ok(());
+            }
+            first += part.rows();
+        }
+        Err(KernelError::OutOfRange {
             what: "row",
             index: row,
             len: self.rows,
-        })?;
-        out.copy_from_slice(found);
-        Ok(())
+        })
+    }
+}
+
+impl Product<'_> {
+    /// Compute the tiles of a range, counted over all parts.
+    fn tiles(&self, range: Range<usize>) {
+        let (mut before, mut rows) = (0, 0);
+        for part in &self.matrix.parts {
+            let end = before + part.tiles();
+            let own = range.start.clamp(before, end)..range.end.clamp(before, end);
+            for tile in own {
+                let index = tile - before;
+                self.tile(part, index, rows + index * TILE, rows + part.rows());
+            }
+            before = end;
+            rows += part.rows();
+        }
+    }
+
+    /// Compute one tile, whose outputs begin at `first`; those of its part end at `end`.
+    fn tile(&self, part: &Part, index: usize, first: usize, end: usize) {
+        let level = self.matrix.level;
+        match part {
+            Part::Integer(tiles) if self.matrix.precision == Precision::Fast => {
+                integer_products(level, &tiles.tile(index), self.quantised, |m, lanes| {
+                    self.out.write(m, first, end, lanes);
+                });
+            }
+            Part::Integer(tiles) => DECODED.with_borrow_mut(|buffer| {
+                tiles.decode(index, buffer);
+                self.floats(buffer, first, end);
+            }),
+            Part::Float(tiles) => {
+                DECODED
+                    .with_borrow_mut(|buffer| self.floats(tiles.tile(index, buffer), first, end));
+            }
+        }
+    }
+
+    fn floats(&self, tile: &[f32], first: usize, end: usize) {
+        let mut lanes = [0.0; TILE];
+        for (m, x) in self.x.chunks_exact(self.matrix.cols).enumerate() {
+            float_products(self.matrix.level, tile, x, &mut lanes);
+            self.out.write(m, first, end, &lanes);
+        }
     }
 }

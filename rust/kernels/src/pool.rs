@@ -118,7 +118,7 @@ impl Shared {
     fn serve(&self, parked: &AtomicBool) {
         let mut spins = 0;
         while !self.closing.load(Ordering::Acquire) {
-            if self.ticket.load(Ordering::Acquire) & 0xFFFF_FFFF != 0 {
+            if self.ticket.load(Ordering::Acquire) as u32 != 0 {
                 self.work();
                 spins = 0;
             } else if spins < WORKER_SPINS {
@@ -126,7 +126,7 @@ impl Shared {
                 std::hint::spin_loop();
             } else {
                 parked.store(true, Ordering::SeqCst);
-                let idle = self.ticket.load(Ordering::SeqCst) & 0xFFFF_FFFF == 0;
+                let idle = self.ticket.load(Ordering::SeqCst) as u32 == 0;
                 if idle && !self.closing.load(Ordering::SeqCst) {
                     thread::park();
                 }

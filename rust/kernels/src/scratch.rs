@@ -1,10 +1,10 @@
 //! Memory that calls reuse.
 
+use crate::matmul::Activations;
+
 /// Buffers that grow to the largest call and stay; one for each thread that calls.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Quantised activations.
-    pub(crate) activations: Vec<u32>,
-    /// Partial results of attention.
-    pub(crate) partials: Vec<f32>,
+    pub(crate) activations: Activations,
 }

@@ -1,0 +1,162 @@
+//! Activations as integers: 8 bits in groups of 32 with one scale.
+
+use crate::{Pool, SimdLevel};
+
+/// Values that share a scale.
+pub(crate) const GROUP: usize = 32;
+/// Values that share an entry of `sums`.
+pub(crate) const SUM_GROUP: usize = 16;
+/// Adding this leaves the nearest integer (ties to even) in the low bits of a float.
+const ROUNDER: f32 = 12_582_912.0;
+/// Fewer values than this are not worth a change of thread.
+const PARALLEL: usize = 1 << 15;
+
+/// Rows of quantised activations; reused from call to call.
+#[derive(Debug, Default)]
+pub(crate) struct Activations {
+    cols: usize,
+    rows: usize,
+    values: Vec<i8>,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+}
+
+/// One row.
+#[derive(Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub values: &'a [i8],
+    /// One for each `GROUP` values.
+    pub scales: &'a [f32],
+    /// Sums of each `SUM_GROUP` values.
+    pub sums: &'a [i32],
+}
+
+/// The three parts of a row, to be written.
+type Parts<'a> = (&'a mut [i8], &'a mut [f32], &'a mut [i32]);
+
+impl Activations {
+    /// Quantise `x [m, cols]`; `cols` is a multiple of `GROUP`.
+    pub fn quantise(&mut self, pool: &Pool, x: &[f32], cols: usize, level: SimdLevel) {
+        let groups = x.len() / GROUP;
+        self.cols = cols;
+        self.rows = x.len() / cols;
+        self.values.resize(x.len(), 0);
+        self.scales.resize(groups, 0.0);
+        self.sums.resize(groups * 2, 0);
+        let share = if x.len() < PARALLEL {
+            self.rows
+        } else {
+            self.rows.div_ceil(pool.threads())
+        };
+        let share = share.max(1) * cols;
+        let values = self.values.chunks_mut(share);
+        let scales = self.scales.chunks_mut(share / GROUP);
+        let sums = self.sums.chunks_mut(share / SUM_GROUP);
+        let parts = values.zip(scales).zip(sums).zip(x.chunks(share));
+        let parts = parts.map(|(((values, scales), sums), x)| {
+            std::sync::Mutex::new(Some((x, (values, scales, sums))))
+        });
+        let parts: Vec<_> = parts.collect();
+        pool.run(parts.len(), &|index| {
+            let part = parts[index].lock().ok().and_then(|mut part| part.take());
+            if let Some((x, parts)) = part {
+                quantise(x, parts, level);
+            }
+        });
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn row(&self, row: usize) -> Row<'_> {
+        let (start, end) = (row * self.cols, (row + 1) * self.cols);
+        Row {
+            values: &self.values[start..end],
+            scales: &self.scales[start / GROUP..end / GROUP],
+            sums: &self.sums[start / SUM_GROUP..end / SUM_GROUP],
+        }
+    }
+}
+
+fn quantise(x: &[f32], parts: Parts<'_>, level: SimdLevel) {
+    #[cfg(target_arch = "x86_64")]
+    if level >= SimdLevel::Avx2 {
+        // SAFETY: the processor has AVX2.
+        return unsafe { quantise_avx2(x, parts) };
+    }
+    let _ = level;
+    quantise_plain(x, parts);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn quantise_avx2(x: &[f32], parts: Parts<'_>) {
+    quantise_plain(x, parts);
+}
+
+#[inline(always)]
+fn quantise_plain(x: &[f32], (values, scales, sums): Parts<'_>) {
+    let (x, _) = x.as_chunks::<GROUP>();
+    let (values, _) = values.as_chunks_mut::<GROUP>();
+    let (sums, _) = sums.as_chunks_mut::<2>();
+    for (((x, values), scale), sums) in x.iter().zip(values).zip(scales).zip(sums) {
+        // As integers, so that the largest is found without a branch, and what is not a number stays the largest.
+        let largest = x
+            .iter()
+            .fold(0, |largest: u32, x| largest.max(x.to_bits() & 0x7fff_ffff));
+        let largest = f32::from_bits(largest);
+        *scale = largest / 127.0;
+        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let mut total = [0; GROUP];
+        for ((value, total), x) in values.iter_mut().zip(&mut total).zip(x) {
+            let rounded = (x * inverse + ROUNDER).to_bits() as i32 - ROUNDER.to_bits() as i32;
+            *value = rounded as i8;
+            *total = i32::from(*value);
+        }
+        let (first, second) = total.split_at(SUM_GROUP);
+        *sums = [first.iter().sum(), second.iter().sum()];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn values_are_within_half_a_step_and_sums_are_theirs() {
+        let x: Vec<f32> = (0..192).map(|i| (i as f32 * 0.7).sin() * 3.0).collect();
+        for level in SimdLevel::available() {
+            let mut quantised = Activations::default();
+            quantised.quantise(&Pool::new(2), &x, 96, level);
+            assert_eq!(quantised.rows(), 2);
+            for (row, x) in x.chunks(96).enumerate() {
+                let row = quantised.row(row);
+                for (i, x) in x.iter().enumerate() {
+                    let step = row.scales[i / GROUP];
+                    assert!((f32::from(row.values[i]) * step - x).abs() <= step * 0.5001);
+                }
+                for (i, sum) in row.sums.iter().enumerate() {
+                    let values = &row.values[i * SUM_GROUP..][..SUM_GROUP];
+                    assert_eq!(
+                        *sum,
+                        values.iter().map(|&value| i32::from(value)).sum::<i32>()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_stay_zero_and_nonsense_is_seen() {
+        let mut quantised = Activations::default();
+        let mut x = vec![0.0; 64];
+        x[40] = f32::NAN;
+        quantised.quantise(&Pool::new(1), &x, 64, SimdLevel::Scalar);
+        let row = quantised.row(0);
+        assert_eq!(row.scales[0], 0.0);
+        assert!(row.values[..32].iter().all(|value| *value == 0));
+        assert!(row.scales[1].is_nan());
+    }
+}

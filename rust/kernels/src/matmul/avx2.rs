@@ -1,0 +1,173 @@
+//! Integer products with AVX2: a tile is two vectors of 8 results, one after the other.
+#![allow(
+    clippy::wildcard_imports,
+    reason = "the vector instructions by their own names"
+)]
+
+use std::arch::x86_64::*;
+
+use super::Lanes;
+use super::activations::{GROUP, Row, SUM_GROUP};
+use super::integer_tiles::Tile;
+use super::numbers::Numbers;
+
+/// The products of one tile with `M` rows.
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C; every row is as long as the tile.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn products<const M: usize>(
+    tile: &Tile<'_>,
+    rows: &[Row<'_>; M],
+    out: &mut [Lanes; M],
+) {
+    for half in 0..2 {
+        // SAFETY: as the caller promised; the constants are the tile's own.
+        unsafe {
+            match (tile.nibbles, tile.group) {
+                (true, 32) => inner::<M, true, 8>(tile, rows, half, out),
+                (true, _) => inner::<M, true, 4>(tile, rows, half, out),
+                (false, 32) => inner::<M, false, 8>(tile, rows, half, out),
+                (false, _) => inner::<M, false, 4>(tile, rows, half, out),
+            }
+        }
+    }
+}
+
+/// `N` vectors of four columns are a group; 8 rows of the tile from `8 * half` on.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
+    tile: &Tile<'_>,
+    rows: &[Row<'_>; M],
+    half: usize,
+    out: &mut [Lanes; M],
+) {
+    let bytes = N * 64 / if NIBBLES { 2 } else { 1 };
+    let mut results = [_mm256_setzero_ps(); M];
+    for group in 0..tile.groups {
+        let first = group * N * 4;
+        let sum: [i32; M] = std::array::from_fn(|m| sum_of::<N>(&rows[m], first));
+        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns.
+        unsafe {
+            let weights = tile.weights.as_ptr().add(group * bytes + half * 32);
+            let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
+            let totals = if NIBBLES {
+                let totals = of_nibbles::<M, N>(weights, &x);
+                std::array::from_fn(|m| {
+                    _mm256_add_epi32(totals[m], _mm256_set1_epi32(-tile.bias * sum[m]))
+                })
+            } else {
+                of_bytes::<M, N>(weights, &x)
+            };
+            let number = tile.first + group * 16 + half * 8;
+            let scale = numbers(tile.scales, number);
+            for m in 0..M {
+                let mut part = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[m]), scale);
+                if let Some(offsets) = tile.offsets {
+                    let sum = _mm256_set1_ps(sum[m] as f32);
+                    part = _mm256_fmadd_ps(numbers(offsets, number), sum, part);
+                }
+                let step = _mm256_set1_ps(*rows[m].scales.get_unchecked(first / GROUP));
+                results[m] = _mm256_fmadd_ps(part, step, results[m]);
+            }
+        }
+    }
+    for (out, result) in out.iter_mut().zip(results) {
+        // SAFETY: the array has 16 values.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(half * 8), result) };
+    }
+}
+
+/// Totals of weights as stored. Sums of 16 bits hold a whole group: 32 / 4 * 2 * 15 * 127 is less than 2^15.
+///
+/// # Safety
+/// A group of weights and columns is there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn of_nibbles<const M: usize, const N: usize>(
+    weights: *const u8,
+    x: &[*const i8; M],
+) -> [__m256i; M] {
+    let low = _mm256_set1_epi8(15);
+    let mut totals = [_mm256_setzero_si256(); M];
+    for v in 0..N / 2 {
+        // SAFETY: as the caller promised.
+        unsafe {
+            let both = _mm256_loadu_si256(weights.add(v * 64).cast());
+            let one = _mm256_and_si256(both, low);
+            let other = _mm256_and_si256(_mm256_srli_epi16::<4>(both), low);
+            for m in 0..M {
+                let first = _mm256_maddubs_epi16(one, four(x[m], v));
+                let second = _mm256_maddubs_epi16(other, four(x[m], v + N / 2));
+                totals[m] = _mm256_add_epi16(totals[m], _mm256_add_epi16(first, second));
+            }
+        }
+    }
+    let ones = _mm256_set1_epi16(1);
+    totals.map(|total| _mm256_madd_epi16(total, ones))
+}
+
+/// Totals of weights less their bias of 128. Two products of a sign and 8 bits fit in 16.
+///
+/// # Safety
+/// A group of weights and columns is there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn of_bytes<const M: usize, const N: usize>(
+    weights: *const u8,
+    x: &[*const i8; M],
+) -> [__m256i; M] {
+    let (bias, ones) = (_mm256_set1_epi8(-128), _mm256_set1_epi16(1));
+    let mut totals = [_mm256_setzero_si256(); M];
+    for v in 0..N {
+        // SAFETY: as the caller promised.
+        unsafe {
+            let weight = _mm256_xor_si256(_mm256_loadu_si256(weights.add(v * 64).cast()), bias);
+            let size = _mm256_abs_epi8(weight);
+            for m in 0..M {
+                let signed = _mm256_sign_epi8(four(x[m], v), weight);
+                let pairs = _mm256_maddubs_epi16(size, signed);
+                totals[m] = _mm256_add_epi32(totals[m], _mm256_madd_epi16(pairs, ones));
+            }
+        }
+    }
+    totals
+}
+
+#[inline(always)]
+fn sum_of<const N: usize>(row: &Row<'_>, first: usize) -> i32 {
+    let at = first / SUM_GROUP;
+    if N == 8 {
+        row.sums[at] + row.sums[at + 1]
+    } else {
+        row.sums[at]
+    }
+}
+
+/// Columns `4v..4v+4` for all lanes.
+///
+/// # Safety
+/// There are that many columns after `x`.
+#[inline(always)]
+unsafe fn four(x: *const i8, v: usize) -> __m256i {
+    // SAFETY: as the caller promised; any bytes are an integer.
+    unsafe { _mm256_set1_epi32(x.add(v * 4).cast::<i32>().read_unaligned()) }
+}
+
+/// Eight numbers.
+///
+/// # Safety
+/// There are that many from `first` on.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn numbers(numbers: &Numbers, first: usize) -> __m256 {
+    // SAFETY: as the caller promised.
+    unsafe {
+        match numbers {
+            Numbers::Half(bits) => {
+                _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().add(first).cast()))
+            }
+            Numbers::Single(values) => _mm256_loadu_ps(values.as_ptr().add(first)),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Integer products with AVX-512 VNNI: a tile is one vector of 16 results.
+#![allow(
+    clippy::wildcard_imports,
+    reason = "the vector instructions by their own names"
+)]
+
+use std::arch::x86_64::*;
+
+use super::Lanes;
+use super::activations::{GROUP, Row, SUM_GROUP};
+use super::integer_tiles::Tile;
+use super::numbers::Numbers;
+
+/// The products of one tile with `M` rows.
+///
+/// # Safety
+/// The processor has AVX-512 F, BW, VL and VNNI; every row is as long as the tile.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn products<const M: usize>(
+    tile: &Tile<'_>,
+    rows: &[Row<'_>; M],
+    out: &mut [Lanes; M],
+) {
+    // SAFETY: as the caller promised; the constants are the tile's own.
+    unsafe {
+        match (tile.nibbles, tile.group) {
+            (true, 32) => inner::<M, true, 8>(tile, rows, out),
+            (true, _) => inner::<M, true, 4>(tile, rows, out),
+            (false, 32) => inner::<M, false, 8>(tile, rows, out),
+            (false, _) => inner::<M, false, 4>(tile, rows, out),
+        }
+    }
+}
+
+/// `N` vectors of four columns are a group.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
+    tile: &Tile<'_>,
+    rows: &[Row<'_>; M],
+    out: &mut [Lanes; M],
+) {
+    let bytes = N * 64 / if NIBBLES { 2 } else { 1 };
+    let low = _mm512_set1_epi8(15);
+    let mut results = [_mm512_setzero_ps(); M];
+    for group in 0..tile.groups {
+        let first = group * N * 4;
+        let sum: [i32; M] = std::array::from_fn(|m| sum_of::<N>(&rows[m], first));
+        let mut totals: [__m512i; M] =
+            std::array::from_fn(|m| _mm512_set1_epi32(-tile.bias * sum[m]));
+        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns.
+        unsafe {
+            let weights = tile.weights.as_ptr().add(group * bytes);
+            if NIBBLES {
+                for v in 0..N / 2 {
+                    let both = _mm512_loadu_si512(weights.add(v * 64).cast());
+                    let one = _mm512_and_si512(both, low);
+                    let other = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
+                    for m in 0..M {
+                        let x = rows[m].values.as_ptr().add(first);
+                        totals[m] = _mm512_dpbusd_epi32(totals[m], one, four(x, v));
+                        totals[m] = _mm512_dpbusd_epi32(totals[m], other, four(x, v + N / 2));
+                    }
+                }
+            } else {
+                for v in 0..N {
+                    let weight = _mm512_loadu_si512(weights.add(v * 64).cast());
+                    for m in 0..M {
+                        let x = rows[m].values.as_ptr().add(first);
+                        totals[m] = _mm512_dpbusd_epi32(totals[m], weight, four(x, v));
+                    }
+                }
+            }
+            let number = tile.first + group * 16;
+            let scale = numbers(tile.scales, number);
+            for m in 0..M {
+                let mut part = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[m]), scale);
+                if let Some(offsets) = tile.offsets {
+                    let sum = _mm512_set1_ps(sum[m] as f32);
+                    part = _mm512_fmadd_ps(numbers(offsets, number), sum, part);
+                }
+                let step = _mm512_set1_ps(*rows[m].scales.get_unchecked(first / GROUP));
+                results[m] = _mm512_fmadd_ps(part, step, results[m]);
+            }
+        }
+    }
+    for (out, result) in out.iter_mut().zip(results) {
+        // SAFETY: the array has 16 values.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), result) };
+    }
+}
+
+#[inline(always)]
+fn sum_of<const N: usize>(row: &Row<'_>, first: usize) -> i32 {
+    let at = first / SUM_GROUP;
+    if N == 8 {
+        row.sums[at] + row.sums[at + 1]
+    } else {
+        row.sums[at]
+    }
+}
+
+/// Columns `4v..4v+4` for all lanes.
+///
+/// # Safety
+/// There are that many columns after `x`.
+#[inline(always)]
+unsafe fn four(x: *const i8, v: usize) -> __m512i {
+    // SAFETY: as the caller promised; any bytes are an integer.
+    unsafe { _mm512_set1_epi32(x.add(v * 4).cast::<i32>().read_unaligned()) }
+}
+
+/// Sixteen numbers.
+///
+/// # Safety
+/// There are that many from `first` on.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn numbers(numbers: &Numbers, first: usize) -> __m512 {
+    // SAFETY: as the caller promised.
+    unsafe {
+        match numbers {
+            Numbers::Half(bits) => {
+                _mm512_cvtph_ps(_mm256_loadu_si256(bits.as_ptr().add(first).cast()))
+            }
+            Numbers::Single(values) => _mm512_loadu_ps(values.as_ptr().add(first)),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Quantised weights in tiles: 16 rows side by side, four columns of each row together.
+//!
+//! A group of 16 or 32 columns is a number of 64-byte vectors. Vector `v` holds for each of the 16 rows the four
+//! columns `4v..4v+4`; with four-bit weights its low halves hold these and its high halves those of vector
+//! `v + n/2`. Weights are stored without sign, `bias` more than they are.
+
+use std::sync::Mutex;
+
+use super::TILE;
+use super::numbers::Numbers;
+use crate::quant::{self, Decode, Integers};
+use crate::{BlockType, KernelError, Pool};
+
+/// Columns that lie together.
+const CHUNK: usize = 4;
+/// The bias of weights that take a byte.
+const BYTE_BIAS: i32 = 128;
+
+/// A quantised `[rows, cols]`.
+#[derive(Debug)]
+pub(crate) struct IntegerTiles {
+    pub rows: usize,
+    pub cols: usize,
+    /// Columns that share a scale: 16 or 32.
+    pub group: usize,
+    /// Whether two weights share a byte.
+    pub nibbles: bool,
+    pub bias: i32,
+    weights: Vec<u8>,
+    scales: Numbers,
+    /// Added to `weight * scale`.
+    offsets: Option<Numbers>,
+}
+
+/// One tile; scales and offsets are those of all tiles, from `first` on `16 * groups` belong to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile<'a> {
+    pub weights: &'a [u8],
+    pub scales: &'a Numbers,
+    pub offsets: Option<&'a Numbers>,
+    pub first: usize,
+    pub groups: usize,
+    pub group: usize,
+    pub nibbles: bool,
+    pub bias: i32,
+}
+
+/// What the weights of a type look like.
+struct Form {
+    group: usize,
+    nibbles: bool,
+    bias: i32,
+    has_offsets: bool,
+}
+
+fn form(ty: BlockType) -> Form {
+    let (group, nibbles, bias, has_offsets) = match ty {
+        BlockType::Q4_0 => (32, true, 8, false),
+        BlockType::Q4_1 | BlockType::Q4K => (32, true, 0, true),
+        BlockType::Q2K => (16, true, 0, true),
+        BlockType::Q3K => (16, true, 4, false),
+        BlockType::Q5_1 | BlockType::Q5K => (32, false, BYTE_BIAS, true),
+        BlockType::Q6K => (16, false, BYTE_BIAS, false),
+        _ => (32, false, BYTE_BIAS, false),
+    };
+    Form {
+        group,
+        nibbles,
+        bias,
+        has_offsets,
+    }
+}
+
+impl IntegerTiles {
+    /// Rearrange the blocks of a row-major matrix; `None` for a type that is not quantised.
+    pub fn pack(
+        ty: BlockType,
+        rows: usize,
+        cols: usize,
+        src: &[u8],
+        pool: &Pool,
+    ) -> Result<Option<Self>, KernelError> {
+        let Some(decode) = quant::decoder(ty) else {
+            return Ok(None);
+        };
+        let Form {
+            group,
+            nibbles,
+            bias,
+            has_offsets,
+        } = form(ty);
+        let (tiles, groups) = (rows.div_ceil(TILE), cols / group);
+        let row_bytes = if nibbles { cols / 2 } else { cols };
+        let large = KernelError::TooLarge { what: "matrix" };
+        let size = (tiles * TILE).checked_mul(row_bytes).ok_or(large)?;
+        // Zero rows fill the last tile: their scale is zero.
+        let mut weights = vec![0; size];
+        let mut scales = vec![0.0; tiles * TILE * groups];
+        let mut offsets = vec![0.0; if has_offsets { scales.len() } else { 0 }];
+        let writer = Writer {
+            decode,
+            group,
+            nibbles,
+            bias,
+        };
+        let size = TILE * groups;
+        let parts = weights
+            .chunks_mut(TILE * row_bytes)
+            .zip(scales.chunks_mut(size))
+            .zip(src.chunks(TILE * (src.len() / rows)));
+        let mut offset_chunks = offsets.chunks_mut(size);
+        let parts = parts.map(|((weights, scales), blocks)| {
+            let offsets = offset_chunks.next().unwrap_or_default();
+            Mutex::new(Some((blocks, (weights, scales, offsets))))
+        });
+        let parts: Vec<_> = parts.collect();
+        pool.run(parts.len(), &|tile| {
+            let part = parts[tile].lock().ok().and_then(|mut part| part.take());
+            let Some((blocks, (weights, scales, offsets))) = part else {
+                return;
+            };
+            for (lane, blocks) in blocks.chunks_exact(src.len() / rows).enumerate() {
+                writer.row(ty, blocks, lane, (weights, scales, offsets));
+            }
+        });
+        Ok(Some(Self {
+            rows,
+            cols,
+            group,
+            nibbles,
+            bias,
+            weights,
+            scales: Numbers::new(scales),
+            offsets: has_offsets.then(|| Numbers::new(offsets)),
+        }))
+    }
+
+    pub fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE)
+    }
+
+    pub fn bytes(&self) -> usize {
+        let offsets = self.offsets.as_ref().map_or(0, Numbers::bytes);
+        self.weights.len() + self.scales.bytes() + offsets
+    }
+
+    pub fn tile(&self, index: usize) -> Tile<'_> {
+        let groups = self.cols / self.group;
+        let size = self.weights.len() / self.tiles();
+        Tile {
+            weights: &self.weights[index * size..][..size],
+            scales: &self.scales,
+            offsets: self.offsets.as_ref(),
+            first: index * TILE * groups,
+            groups,
+            group: self.group,
+            nibbles: self.nibbles,
+            bias: self.bias,
+        }
+    }
+
+    /// The exact values of a row.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        let tile = self.tile(row / TILE);
+        for (col, out) in out.iter_mut().enumerate() {
+            *out = tile.value(row % TILE, col);
+        }
+    }
+
+    /// The exact values of a tile: `[cols, 16]`.
+    pub fn decode(&self, index: usize, out: &mut Vec<f32>) {
+        let tile = self.tile(index);
+        out.clear();
+        for col in 0..self.cols {
+            out.extend((0..TILE).map(|lane| tile.value(lane, col)));
+        }
+    }
+}
+
+impl Tile<'_> {
+    /// The stored weight, `bias` more than it is.
+    pub fn weight(&self, lane: usize, col: usize) -> i32 {
+        let (group, col) = (col / self.group, col % self.group);
+        let (at, high) = place(lane, col, self.group, self.nibbles);
+        let bytes = self.group * TILE / if self.nibbles { 2 } else { 1 };
+        let byte = self.weights[group * bytes + at];
+        i32::from(match (self.nibbles, high) {
+            (false, _) => byte,
+            (true, false) => byte & 15,
+            (true, true) => byte >> 4,
+        })
+    }
+
+    fn value(&self, lane: usize, col: usize) -> f32 {
+        let number = self.first + col / self.group * TILE + lane;
+        let product = (self.weight(lane, col) - self.bias) as f32 * self.scales.get(number);
+        // An offset of -0.0 would add nothing.
+        self.offsets
+            .map_or(product, |offsets| product + offsets.get(number))
+    }
+}
+
+/// Byte of a weight inside its group, and whether it is the byte's high half.
+fn place(lane: usize, col: usize, group: usize, nibbles: bool) -> (usize, bool) {
+    let (mut vector, chunks) = (col / CHUNK, group / CHUNK);
+    let high = nibbles && vector >= chunks / 2;
+    if high {
+        vector -= chunks / 2;
+    }
+    (vector * TILE * CHUNK + lane * CHUNK + col % CHUNK, high)
+}
+
+struct Writer {
+    decode: Decode,
+    group: usize,
+    nibbles: bool,
+    bias: i32,
+}
+
+impl Writer {
+    /// Write one row of blocks into its lane of a tile's weights, scales and offsets.
+    fn row(
+        &self,
+        ty: BlockType,
+        blocks: &[u8],
+        lane: usize,
+        (weights, scales, offsets): (&mut [u8], &mut [f32], &mut [f32]),
+    ) {
+        let mut integers = Integers::new();
+        let group_bytes = self.group * TILE / if self.nibbles { 2 } else { 1 };
+        let groups = ty.block_len() / self.group;
+        for (block, bytes) in blocks.chunks_exact(ty.block_bytes()).enumerate() {
+            (self.decode)(bytes, &mut integers);
+            for part in 0..groups {
+                let group = block * groups + part;
+                let first = part * self.group;
+                scales[group * TILE + lane] = integers.scales[first / quant::GROUP];
+                if let Some(offset) = offsets.get_mut(group * TILE + lane) {
+                    *offset = integers.offsets[first / quant::GROUP];
+                }
+                let weights = &mut weights[group * group_bytes..][..group_bytes];
+                self.group(&integers.values[first..first + self.group], lane, weights);
+            }
+        }
+    }
+
+    fn group(&self, values: &[i8], lane: usize, weights: &mut [u8]) {
+        for (col, value) in values.iter().enumerate() {
+            let (at, high) = place(lane, col, self.group, self.nibbles);
+            let stored = (i32::from(*value) + self.bias) as u8;
+            weights[at] |= if high { stored << 4 } else { stored };
+        }
+    }
+}

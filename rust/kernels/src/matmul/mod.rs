@@ -1,0 +1,23 @@
+//! Products with weights that stay as they are stored: tiles of 16 outputs, side by side for the vector units.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod dispatch;
+mod float_tiles;
+mod integer_tiles;
+mod numbers;
+mod scalar;
+
+pub(crate) use activations::Activations;
+pub(crate) use dispatch::integer_products;
+pub(crate) use float_tiles::{FloatTiles, float_products};
+pub(crate) use integer_tiles::IntegerTiles;
+
+/// Outputs of one tile.
+pub(crate) const TILE: usize = 16;
+
+/// The results of a few inputs for one tile.
+pub(crate) type Lanes = [f32; TILE];

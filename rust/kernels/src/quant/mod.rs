@@ -1,0 +1,69 @@
+//! Quantised blocks as integers with scales: what every quantised type decodes to.
+
+mod k_quants;
+mod plain;
+mod tables;
+
+use crate::BlockType;
+
+/// Values of the largest block.
+const LARGEST: usize = 256;
+/// Values that share an entry of `scales` and `offsets`; types with longer groups repeat the entry.
+pub(crate) const GROUP: usize = 16;
+
+/// One decoded block: value `i` is `values[i] * scales[i / 16] + offsets[i / 16]` in f32, bit for bit.
+pub(crate) struct Integers {
+    pub values: [i8; LARGEST],
+    pub scales: [f32; LARGEST / GROUP],
+    pub offsets: [f32; LARGEST / GROUP],
+}
+
+/// Reads one block.
+pub(crate) type Decode = fn(&[u8], &mut Integers);
+
+impl Integers {
+    /// Zeros. An offset of -0.0 adds nothing, not even to the sign of a zero.
+    pub fn new() -> Self {
+        Self {
+            values: [0; LARGEST],
+            scales: [0.0; LARGEST / GROUP],
+            offsets: [-0.0; LARGEST / GROUP],
+        }
+    }
+
+    /// The values as f32.
+    pub fn write(&self, out: &mut [f32]) {
+        let groups = self.scales.iter().zip(&self.offsets);
+        let values = self.values.chunks_exact(GROUP).zip(out.chunks_mut(GROUP));
+        for ((scale, offset), (values, out)) in groups.zip(values) {
+            for (out, value) in out.iter_mut().zip(values) {
+                *out = *value as f32 * scale + offset;
+            }
+        }
+    }
+}
+
+/// How blocks of this type are read, if it is quantised and supported.
+pub(crate) fn decoder(ty: BlockType) -> Option<Decode> {
+    Some(match ty {
+        BlockType::Q4_0 => plain::q4_0,
+        BlockType::Q4_1 => plain::q4_1,
+        BlockType::Q5_0 => plain::q5_0,
+        BlockType::Q5_1 => plain::q5_1,
+        BlockType::Q8_0 => plain::q8_0,
+        BlockType::Q2K => k_quants::q2_k,
+        BlockType::Q3K => k_quants::q3_k,
+        BlockType::Q4K => k_quants::q4_k,
+        BlockType::Q5K => k_quants::q5_k,
+        BlockType::Q6K => k_quants::q6_k,
+        BlockType::IQ4NL => tables::iq4_nl,
+        BlockType::IQ4XS => tables::iq4_xs,
+        BlockType::MXFP4 => tables::mxfp4,
+        _ => return None,
+    })
+}
+
+/// The half-precision number at byte `at`.
+fn half(block: &[u8], at: usize) -> f32 {
+    half::f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
