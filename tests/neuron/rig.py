@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from blockbuster import blockbuster_ctx
 
 from cortex.config import AdmissionConfig, CandleConfig, NeuronConfig
 from cortex.config.neuron import HarnessConfig
@@ -111,7 +112,7 @@ async def running(
     admission: AdmissionConfig | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
-    """A neuron until the block ends; then it drains."""
+    """A neuron until the block ends; then it drains. What blocks its event loop meanwhile is an error."""
     engines = engines or FakeEngines()
     devices = FakeDevices(memory_mb)
     candle = CandleConfig(admission=admission or AdmissionConfig(max_in_flight=4, max_queue_depth=2, max_wait_secs=5))
@@ -120,7 +121,8 @@ async def running(
     neuron = Neuron(config, {"HOME": str(folder), "HF_HUB_OFFLINE": "1"}, engines=engines, devices=devices)
     await neuron.start()
     try:
-        async with UpstreamClient() as client:
-            yield Rig(neuron, engines, devices, client, folder)
+        with blockbuster_ctx(["cortex.neuron", "cortex.engine"], excluded_modules=["cortex.neuron.app"]):
+            async with UpstreamClient() as client:
+                yield Rig(neuron, engines, devices, client, folder)
     finally:
         await neuron.stop()
