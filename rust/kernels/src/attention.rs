@@ -1,6 +1,17 @@
 //! Attention of ragged batches over the paged cache.
+//!
+//! The work is cut into tasks of a few queries and one key head, whose keys and values are read once for all of
+//! them. A query meets the blocks of its context in order, with a running maximum and sum, so its result depends on
+//! nothing else in the batch.
 
-use crate::{KernelError, KvLayout, Pool, Scratch, shape};
+use std::cell::RefCell;
+
+use crate::attention_task::{Call, Range, State, run};
+use crate::simd::simd_level;
+use crate::{KernelError, KvLayout, Pool, shape};
+
+/// Queries of one task.
+const QUERIES: usize = 16;
 
 /// One sequence of a batch: its queries are the last tokens of its context.
 #[derive(Debug, Clone, Copy)]
@@ -15,13 +26,20 @@ pub struct AttentionSequence<'a> {
     pub blocks: &'a [u32],
 }
 
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
 /// `out` and `q` are `[t, heads, head_dim]`; query head `h` reads key head `h / (heads / kv_heads)`.
 ///
 /// A `window` of `w` lets a position see itself and the `w - 1` before it. With a `softcap` of `c` scores become
-/// `c * tanh(score / c)`. Rows that belong to no sequence are not written.
+/// `c * tanh(score / c)`. Rows that belong to no sequence are not written; no row may belong to two.
+///
+/// # Errors
+/// If sizes do not fit together, or a row, position or block does not exist.
 #[allow(clippy::too_many_arguments)] // One call of the hot path; a struct would be built for this call only.
 pub fn paged_attention(
-    _pool: &Pool,
+    pool: &Pool,
     q: &[f32],
     k_cache: &[f32],
     v_cache: &[f32],
@@ -32,7 +50,6 @@ pub fn paged_attention(
     window: Option<usize>,
     softcap: Option<f32>,
     out: &mut [f32],
-    _scratch: &mut Scratch,
 ) -> Result<(), KernelError> {
     let blocks = layout.blocks(k_cache, v_cache)?;
     let width = shape::product("heads * head_dim", heads, layout.head_dim)?;
@@ -40,41 +57,38 @@ pub fn paged_attention(
     shape::same("out", q.len(), out.len())?;
     let group = shape::rows("heads", heads, layout.kv_heads)?;
     shape::positive("heads", group)?;
-    let (dim, size) = (layout.head_dim, layout.block_size);
+    let mut ranges = Vec::new();
+    let mut taken = vec![false; rows];
     for sequence in sequences {
-        check(sequence, rows, blocks, size)?;
-        for query in 0..sequence.query_len {
-            let row = sequence.query_start + query;
-            let end = sequence.context_len - sequence.query_len + query + 1;
-            let start = window.map_or(0, |window| end.saturating_sub(window));
-            for head in 0..heads {
-                let q = &q[row * width + head * dim..][..dim];
-                let mut scores = Vec::new();
-                for position in start..end {
-                    let at = layout.start(sequence.blocks[position / size] as usize, head / group);
-                    let keys = k_cache[at + position % size..].iter().step_by(size);
-                    let score: f32 = keys.zip(q).map(|(k, q)| k * q).sum::<f32>() * scale;
-                    scores.push(softcap.map_or(score, |cap| cap * (score / cap).tanh()));
-                }
-                let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let out = &mut out[row * width + head * dim..][..dim];
-                out.fill(0.0);
-                let mut total = 0.0;
-                for (position, score) in (start..end).zip(scores) {
-                    let weight = (score - top).exp();
-                    total += weight;
-                    let at = layout.start(sequence.blocks[position / size] as usize, head / group);
-                    let values = &v_cache[at + position % size * dim..][..dim];
-                    for (out, value) in out.iter_mut().zip(values) {
-                        *out += weight * value;
-                    }
-                }
-                for out in out.iter_mut() {
-                    *out /= total;
-                }
-            }
+        check(sequence, rows, blocks, layout.block_size)?;
+        let own = &mut taken[sequence.query_start..][..sequence.query_len];
+        if own.contains(&true) {
+            return Err(KernelError::Shared { what: "query row" });
+        }
+        own.fill(true);
+        for first in (0..sequence.query_len).step_by(QUERIES) {
+            let count = QUERIES.min(sequence.query_len - first);
+            ranges.push(Range::new(sequence, first, count));
         }
     }
+    let call = Call {
+        q,
+        k_cache,
+        v_cache,
+        layout: *layout,
+        heads,
+        group,
+        scale,
+        window,
+        softcap,
+        out: out.as_mut_ptr(),
+        level: simd_level(),
+    };
+    let kv_heads = layout.kv_heads;
+    pool.run(ranges.len() * kv_heads, &|task| {
+        let (range, head) = (&ranges[task / kv_heads], task % kv_heads);
+        STATE.with_borrow_mut(|state| run(&call, range, head, state));
+    });
     Ok(())
 }
 

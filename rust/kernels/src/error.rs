@@ -56,6 +56,12 @@ pub enum KernelError {
         /// The block type.
         ty: BlockType,
     },
+    /// Something that two owners claim.
+    #[error("{what} is claimed twice")]
+    Shared {
+        /// What.
+        what: &'static str,
+    },
     /// Sizes whose product does not fit into memory.
     #[error("{what} is too large")]
     TooLarge {

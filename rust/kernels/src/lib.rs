@@ -4,10 +4,12 @@
 //! reduction has a fixed order.
 
 mod attention;
+mod attention_task;
 mod block_type;
 mod dequantize;
 mod error;
 mod kv_cache;
+mod math;
 mod matmul;
 mod matrix;
 mod norm;

@@ -311,7 +311,6 @@ impl CustomOp2 for PagedAttention<'_> {
             shape.window,
             None,
             &mut out,
-            &mut attention.work.scratch.borrow_mut(),
         )
         .map_err(Error::wrap)?;
         Ok(matrix(out, shape.heads * shape.head_dim))
