@@ -165,6 +165,9 @@ def test_what_is_promised_and_not_yet_taken_is_not_free() -> None:
         ledger.reserve("b", device=0, needed=700 * MIB)
     assert caught.value.extras == {"needed_bytes": 700 * MIB, "free_bytes": 600 * MIB}
     ledger.reserve("b", device=0, needed=700 * MIB, leaving=["a"])
+    with pytest.raises(InsufficientMemory) as caught:
+        ledger.reserve("c", device=0, needed=400 * MIB, leaving=["a"])  # a's memory is spoken for
+    assert caught.value.extras["free_bytes"] == 300 * MIB
     ledger.release("a")
     assert ledger.available(0) == 300 * MIB
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cortex.errors import EngineFailed, ModelFileInvalid
+from cortex.protocol import LoadRequest
 from tests.fakes.engine import FakeEngines, Script
 from tests.neuron.rig import Answer, Rig, running
 
@@ -235,6 +236,14 @@ async def test_an_unload_stops_a_load(rig: Rig) -> None:
     assert rig.engines.cancelled == 1
     assert await state(rig, "alpha") == "absent"
     assert (await rig.get("/health"))["devices"][0]["reserved_mb"] == 0
+
+
+async def test_a_load_that_is_stopped_at_its_very_start_ends_too(rig: Rig) -> None:
+    loads = rig.neuron.host.loads
+    told = await loads.load(LoadRequest(model_id="alpha", source=rig.source("alpha"), wait=False))
+    assert told.status == "fetching"
+    await loads.cancel("alpha")
+    assert await state(rig, "alpha") == "absent"
 
 
 async def test_a_failed_model_is_forgotten_when_it_is_unloaded(rig: Rig) -> None:

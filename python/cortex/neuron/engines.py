@@ -1,6 +1,8 @@
 """Engines: what the neuron asks of an engine, so that tests can put another in its place."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +28,7 @@ __all__ = [
     "prove",
 ]
 
+_PROOF_SECONDS = 300.0
 _PROBE = b'[{"role":"user","content":"x"}]'
 _PROBE_TOOLS = b'[{"type":"function","function":{"name":"probe","description":"d","parameters":{"type":"object"}}}]'
 
@@ -194,15 +197,17 @@ class Engines(Protocol):
 
 
 async def prove(engine: Engine) -> None:
-    """Generate one token; raises EngineFailed where none comes."""
+    """Generate one token; raises EngineFailed where none comes, or not in time."""
     prompt = await engine.encode_text("1")
     sampling = EngineSampling(max_tokens=1, temperature=0.0, ignore_eos=True)
-    async for event in engine.generate(prompt, sampling):
-        if event.ending is not None and event.ending.completion_tokens == 1:
-            return
-        if event.ending is not None:
-            raise EngineFailed(f"The first generation ended with {event.ending.reason}: {event.ending.error}")
-    raise EngineFailed("The first generation gave nothing.")
+    try:
+        async with asyncio.timeout(_PROOF_SECONDS), aclosing(engine.generate(prompt, sampling)) as events:
+            endings = [event.ending async for event in events if event.ending is not None]
+    except TimeoutError as exc:
+        raise EngineFailed(f"The first generation gave nothing in {_PROOF_SECONDS:g} s.") from exc
+    if not endings or endings[0].completion_tokens != 1:
+        why = endings[0].error or endings[0].reason if endings else "it has no end"
+        raise EngineFailed(f"The first generation gave no token: {why}")
 
 
 async def capabilities_of(engine: Engine) -> frozenset[str]:

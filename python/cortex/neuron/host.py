@@ -22,6 +22,7 @@ from cortex.neuron.tokens import Tokens
 from cortex.neuron.unloads import Unloads
 from cortex.neuron.watch import Watch
 from cortex.protocol import NeuronEvent, UnloadRequest, UnloadResult
+from cortex.types import ModelState
 
 __all__ = ["Host"]
 
@@ -73,7 +74,8 @@ class Host:
         """`POST /models/unload`: stops a load that is under way, drains and unloads a model that is there."""
         model = self.models.find(request.model_id)
         check_plan(request, epoch=self.epoch, revision=self.models.revision)
-        if not await self.loads.cancel(model.id):
+        await self.loads.cancel(model.id)
+        if model.state is not ModelState.ABSENT:
             await self.unloads.take_off(model, drain_seconds=request.drain_seconds, reason="asked")
         return UnloadResult(status="unloaded", model_id=model.id, revision=self.models.revision)
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from cortex import logs
@@ -17,7 +17,7 @@ from cortex.config import NeuronConfig
 from cortex.errors import CortexError, PlanStale, ServiceUnavailable, ShuttingDown
 from cortex.neuron.admission import Admission
 from cortex.neuron.devices import MIB
-from cortex.neuron.engines import Engines, LoadPlan, Resolver, capabilities_of, prove
+from cortex.neuron.engines import Engine, Engines, LoadPlan, Resolver, capabilities_of, prove
 from cortex.neuron.load_request import check_plan, check_request, check_same
 from cortex.neuron.metrics import Metrics
 from cortex.neuron.models import ON_THE_WAY, Model, Models, Serving
@@ -96,14 +96,14 @@ class Loads:
             raise error
         return self._result(job.model)
 
-    async def cancel(self, name: str) -> bool:
-        """Stop the load of a model; whether there was one."""
+    async def cancel(self, name: str) -> None:
+        """Stop the load of a model, if there is one."""
         job = self._jobs.get(name)
         if job is None or job.task is None:
-            return False
+            return
+        await asyncio.sleep(0)  # cancelled before its first step it would not even say that it ended
         job.task.cancel()
         await asyncio.wait([job.task])
-        return True
 
     async def close(self) -> None:
         """Take no more loads and stop those under way."""
@@ -126,7 +126,7 @@ class Loads:
         model, started = job.model, time.monotonic()
         logs.event(_log, logging.INFO, "loading", model=model.id, source=model.spec.source, quant=model.spec.quant)
         try:
-            async with self._ticking(job):
+            with self._ticking(job):
                 await self._steps(job)
         except asyncio.CancelledError:
             self._ledger.release(model.id)
@@ -168,13 +168,16 @@ class Loads:
         )
         engine = await self._engines.load(plan, job.progress)  # 5.
         try:
-            job.progress.set("proof")
-            await prove(engine)
-            serving = Serving(engine, Admission(self._config.admission), await capabilities_of(engine))
+            await self._publish(job, engine, size)
         except BaseException:
             await engine.close()
             raise
-        facts = engine.facts
+
+    async def _publish(self, job: _Job, engine: Engine, size: Size) -> None:
+        model, facts = job.model, engine.facts
+        job.progress.set("proof")
+        await prove(engine)
+        serving = Serving(engine, Admission(self._config.admission), await capabilities_of(engine))
         taken = actual_size(size.header, weights_bytes=facts.weights_bytes, kv_bytes=facts.kv_bytes)
         self._ledger.settle(model.id, taken)
         await self._unloads.refresh()
@@ -185,7 +188,7 @@ class Loads:
         job.progress.set("header")
         header = await self._engines.inspect(path, context_length=spec.context_length)
         leaving = [name for name in spec.evict if self._models.get(name) is not None]
-        device = spec.devices[0] if spec.devices else self._ledger.emptiest()
+        device = spec.devices[0] if spec.devices else self._ledger.roomiest(leaving=leaving)
         size = choose_size(
             header,
             free=self._ledger.room(device, leaving=leaving),
@@ -209,8 +212,8 @@ class Loads:
                 text = f"{model.id} was to replace {name}, which is in use: {error.message}"
                 raise PlanStale(text, retry_after=1.0, extras={"revision": self._models.revision}) from error
 
-    @contextlib.asynccontextmanager
-    async def _ticking(self, job: _Job) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def _ticking(self, job: _Job) -> Iterator[None]:
         """Meanwhile show the progress a few times a second."""
 
         async def tick() -> None:
@@ -224,4 +227,3 @@ class Loads:
             yield
         finally:
             ticking.cancel()
-            await asyncio.wait([ticking])

@@ -48,16 +48,18 @@ class Ledger:
 
     def available(self, device: int) -> int:
         """Free bytes less promises; never negative."""
-        return max(0, self._readings[device].free_bytes - self.promised(device))
+        return self.room(device)
 
-    def emptiest(self) -> int:
+    def roomiest(self, *, leaving: Collection[str] = ()) -> int:
         """The device with the most room."""
-        return max(self.devices, key=lambda device: (self.available(device), -device))
+        return max(self.devices, key=lambda device: (self.room(device, leaving=leaving), -device))
 
     def room(self, device: int, *, leaving: Collection[str] = ()) -> int:
-        """What is available once the models that are `leaving` are gone."""
+        """What is available once the models that are `leaving` are gone: their bytes fill first what was promised
+        beyond what is free, so that nobody counts on them twice."""
         coming = [held for name in leaving if (held := self._holdings.get(name)) is not None]
-        return self.available(device) + sum(held.bytes for held in coming if held.device == device)
+        freed = sum(held.bytes for held in coming if held.device == device)
+        return max(0, self._readings[device].free_bytes - self.promised(device) + freed)
 
     def promised(self, device: int) -> int:
         """Bytes that models may still take: 1. where this process's share can be measured, all they hold less that;
