@@ -57,11 +57,13 @@ class Unloads:
         """The engine died under a loaded model: its requests have had their ending, the memory comes back."""
         serving = model.serving
         assert serving is not None, "only a loaded model has an engine that fails"
-        _log.error("engine failed", extra={"fields": {"model": model.id, "reason": reason}})
+        logs.event(_log, logging.ERROR, "engine failed", model=model.id, reason=reason)
+        await serving.engine.close()
+        if model.state is not ModelState.LOADED:  # it was being unloaded meanwhile
+            return
+        self.ledger.release(model.id)
         self._models.failed(model, EngineFailed(f"The engine of {model.id} failed: {reason}"))
         self._metrics.unloaded(model.id, "failed")
-        await serving.engine.close()
-        self.ledger.release(model.id)
         await self.refresh()
 
     async def close(self) -> None:
