@@ -1,8 +1,10 @@
 """The models of this host: their states and the one place that changes them, leases, and the revision of it all.
 
 absent ──> fetching ──> loading ──> loaded ──> draining ──> unloading ──> absent
-              │            │          │ ^─────────┘ (still in use)
-              └────────────┴──────────┴──> failed(reason) ──> fetching, absent
+              │            │         │  ^─────────┘ (still in use)
+              ├────────────┤         │
+              v            v         v
+           absent      failed(reason, until it is unloaded or a new load begins)
 
 No I/O and no clock of its own. The revision counts changes of state, so that a plan made before one is known to be old;
 progress and leases change nothing that a plan rests on.
@@ -31,9 +33,9 @@ _MOVES = {
     _S.FETCHING: {_S.LOADING, _S.FAILED, _S.ABSENT},
     _S.LOADING: {_S.LOADED, _S.FAILED, _S.ABSENT},
     _S.LOADED: {_S.DRAINING, _S.FAILED},
-    _S.DRAINING: {_S.LOADED, _S.UNLOADING, _S.FAILED},
+    _S.DRAINING: {_S.LOADED, _S.UNLOADING},
     _S.UNLOADING: {_S.ABSENT},
-    _S.FAILED: {_S.FETCHING, _S.ABSENT},
+    _S.FAILED: {_S.ABSENT},
 }
 _FAILED_LIMIT = 64
 _NEAR = 3
