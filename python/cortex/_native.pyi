@@ -10,7 +10,8 @@ from typing import final
 __all__ = ["Ending", "Engine", "Event", "Loader", "Prompt", "build_info", "inspect"]
 
 def build_info() -> str:
-    """JSON: package_version, candle_version, rustc_version, profile, target, features[], simd (chosen at run time)."""
+    """JSON: package_version, candle_version, rustc_version, profile, target, features[], simd (chosen at run time),
+    architectures[]."""
 
 def inspect(path: str, *, context_length: int | None = None, max_sequences: int = 1) -> str:
     """JSON from the header alone: architecture, name, quantisation, layers, hidden, vocab, context_length,
@@ -21,7 +22,7 @@ def inspect(path: str, *, context_length: int | None = None, max_sequences: int 
 
 @final
 class Loader:
-    """One load of one model; `run` blocks (without the GIL), `progress` and `cancel` may be called from other threads."""
+    """One load of one model; `run` blocks without the GIL, `progress` and `cancel` are for other threads."""
 
     def __new__(
         cls,
@@ -90,7 +91,9 @@ class Engine:
 
     def info(self) -> str:
         """JSON: architecture, name, quantisation, context_length (as limited by memory), vocab, weights_bytes,
-        kv_bytes, kv_block_tokens, threads, simd, has_chat_template, defaults{temperature?, top_k?, top_p?, min_p?, repetition_penalty?}."""
+        kv_bytes, kv_block_tokens, threads, simd, has_chat_template, defaults{temperature, top_k, top_p, min_p,
+        repetition_penalty}; a default is null where the publisher says nothing.
+        """
     def encode_chat(
         self,
         messages: bytes,
@@ -118,7 +121,7 @@ class Engine:
         frequency_penalty: float = 0.0,
         presence_penalty: float = 0.0,
         repetition_penalty: float = 1.0,
-        stop: Sequence[str] = (),
+        stop: Sequence[str] | None = None,
         min_tokens: int = 0,
         ignore_eos: bool = False,
     ) -> int:

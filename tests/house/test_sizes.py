@@ -57,9 +57,12 @@ def exported(tree: ast.Module) -> list[str] | None:
 
 
 def defined(tree: ast.Module) -> set[str]:
+    """Public classes and functions; what a decorator registers (a command) is found by it, not by its name."""
     names: set[str] = set()
     for node in tree.body:
         match node:
+            case ast.FunctionDef(decorator_list=[ast.Call()]):
+                pass
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 names.add(name)
     return {name for name in names if not name.startswith("_")}

@@ -27,7 +27,7 @@ BODY: dict[str, Any] = {"model": STARTER_ID, "messages": MESSAGES, "stream": Tru
 
 
 @dataclass
-class Answer:
+class _Answer:
     """One streamed answer: its text, the time to the first piece and the rate after it, in tokens per second."""
 
     text: str
@@ -112,7 +112,7 @@ def _wait_until_loaded(process: subprocess.Popen[bytes], port: int) -> None:
     raise CortexError(f"the model was not loaded within {START_SECONDS:.0f} s")
 
 
-def _ask(port: int, path: str, body: dict[str, Any], piece: Any) -> Answer:
+def _ask(port: int, path: str, body: dict[str, Any], piece: Any) -> _Answer:
     start = time.monotonic()
     first, tokens, text = 0.0, 0, ""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)) as connection:
@@ -132,7 +132,7 @@ def _ask(port: int, path: str, body: dict[str, Any], piece: Any) -> Answer:
             sys.stdout.write(delta)
             sys.stdout.flush()
     sys.stdout.write("\n")
-    return Answer(text, first, tokens, time.monotonic() - start)
+    return _Answer(text, first, tokens, time.monotonic() - start)
 
 
 def _openai_piece(event: dict[str, Any]) -> tuple[str, int]:
@@ -149,5 +149,5 @@ def _anthropic_piece(event: dict[str, Any]) -> tuple[str, int]:
     return "", 0
 
 
-def _report(answer: Answer) -> None:
+def _report(answer: _Answer) -> None:
     say(f"      TTFT {answer.first_seconds * 1000:.0f} ms, {answer.tokens} tokens, {answer.rate:.0f} tokens/s")

@@ -87,7 +87,7 @@ impl Engine {
     }
 
     #[pyo3(signature = (prompt, *, max_tokens, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, seed=None,
-        frequency_penalty=0.0, presence_penalty=0.0, repetition_penalty=1.0, stop=Vec::new(), min_tokens=0,
+        frequency_penalty=0.0, presence_penalty=0.0, repetition_penalty=1.0, stop=None, min_tokens=0,
         ignore_eos=false))]
     #[expect(
         clippy::too_many_arguments,
@@ -106,7 +106,7 @@ impl Engine {
         frequency_penalty: f32,
         presence_penalty: f32,
         repetition_penalty: f32,
-        stop: Vec<String>,
+        stop: Option<Vec<String>>,
         min_tokens: usize,
         ignore_eos: bool,
     ) -> PyResult<u64> {
@@ -120,7 +120,7 @@ impl Engine {
             frequency_penalty,
             presence_penalty,
             repetition_penalty,
-            stop,
+            stop: stop.unwrap_or_default(),
             min_tokens,
             ignore_eos,
         };

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 
 from cortex.dialects import openai_chat
+from cortex.dialects.answer import Answer, collect, events_of
 from cortex.dialects.anthropic import StreamEncoder, encode_count_tokens, encode_response
 from cortex.dialects.anthropic.signature import verify
-from cortex.dialects.answer import Answer, collect, events_of
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, ReasoningDelta, TextDelta, ToolCallDelta
 from cortex.errors import CortexError, EngineFailed, QueueFull, UpstreamLost, UpstreamMalformed
 from cortex.types import FinishReason, Usage
