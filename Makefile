@@ -72,11 +72,13 @@ test-python: $(VENV)/.dev $(VENV)/.built model
 	$(PYTEST)
 
 .PHONY: lint
-lint: $(VENV)/.dev $(VENV)/.built ## formatting, types, layers, clippy
+lint: $(VENV)/.dev ## formatting, types, layers, clippy (needs no built extension)
+	@echo "==> formatting, types, layers"
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=python $(BIN)/lint-imports
+	@echo "==> Rust: formatting, clippy"
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
