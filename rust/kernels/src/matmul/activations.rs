@@ -4,8 +4,8 @@ use crate::{Pool, SimdLevel};
 
 /// Values that share a scale.
 pub(crate) const GROUP: usize = 32;
-/// Values that share an entry of `sums`.
-pub(crate) const SUM_GROUP: usize = 16;
+/// Values that share an entry of the finer sums.
+const HALF: usize = GROUP / 2;
 /// Adding this leaves the nearest integer (ties to even) in the low bits of a float.
 const ROUNDER: f32 = 12_582_912.0;
 /// Fewer values than this are not worth a change of thread.
@@ -18,7 +18,8 @@ pub(crate) struct Activations {
     rows: usize,
     values: Vec<i8>,
     scales: Vec<f32>,
-    sums: Vec<i32>,
+    sums: Vec<f32>,
+    half_sums: Vec<f32>,
 }
 
 /// One row.
@@ -27,12 +28,24 @@ pub(crate) struct Row<'a> {
     pub values: &'a [i8],
     /// One for each `GROUP` values.
     pub scales: &'a [f32],
-    /// Sums of each `SUM_GROUP` values.
-    pub sums: &'a [i32],
+    sums: &'a [f32],
+    half_sums: &'a [f32],
 }
 
-/// The three parts of a row, to be written.
-type Parts<'a> = (&'a mut [i8], &'a mut [f32], &'a mut [i32]);
+impl<'a> Row<'a> {
+    /// Sums of the values of each group of 16 or 32, times their scale.
+    #[inline(always)]
+    pub fn sums(&self, group: usize) -> &'a [f32] {
+        if group == GROUP {
+            self.sums
+        } else {
+            self.half_sums
+        }
+    }
+}
+
+/// The parts of a row, to be written: values, scales, sums of groups and of their halves.
+type Parts<'a> = (&'a mut [i8], &'a mut [f32], &'a mut [f32], &'a mut [f32]);
 
 impl Activations {
     /// Quantise `x [m, cols]`; `cols` is a multiple of `GROUP`.
@@ -42,7 +55,8 @@ impl Activations {
         self.rows = x.len() / cols;
         self.values.resize(x.len(), 0);
         self.scales.resize(groups, 0.0);
-        self.sums.resize(groups * 2, 0);
+        self.sums.resize(groups, 0.0);
+        self.half_sums.resize(groups * 2, 0.0);
         let share = if x.len() < PARALLEL {
             self.rows
         } else {
@@ -51,10 +65,12 @@ impl Activations {
         let share = share.max(1) * cols;
         let values = self.values.chunks_mut(share);
         let scales = self.scales.chunks_mut(share / GROUP);
-        let sums = self.sums.chunks_mut(share / SUM_GROUP);
-        let parts = values.zip(scales).zip(sums).zip(x.chunks(share));
-        let parts = parts.map(|(((values, scales), sums), x)| {
-            std::sync::Mutex::new(Some((x, (values, scales, sums))))
+        let sums = self.sums.chunks_mut(share / GROUP);
+        let halves = self.half_sums.chunks_mut(share / HALF);
+        let parts = values.zip(scales).zip(sums.zip(halves));
+        let parts = parts.zip(x.chunks(share));
+        let parts = parts.map(|(((values, scales), (sums, halves)), x)| {
+            std::sync::Mutex::new(Some((x, (values, scales, sums, halves))))
         });
         let parts: Vec<_> = parts.collect();
         pool.run(parts.len(), &|index| {
@@ -74,7 +90,8 @@ impl Activations {
         Row {
             values: &self.values[start..end],
             scales: &self.scales[start / GROUP..end / GROUP],
-            sums: &self.sums[start / SUM_GROUP..end / SUM_GROUP],
+            sums: &self.sums[start / GROUP..end / GROUP],
+            half_sums: &self.half_sums[start / HALF..end / HALF],
         }
     }
 }
@@ -96,11 +113,12 @@ fn quantise_avx2(x: &[f32], parts: Parts<'_>) {
 }
 
 #[inline(always)]
-fn quantise_plain(x: &[f32], (values, scales, sums): Parts<'_>) {
+fn quantise_plain(x: &[f32], (values, scales, sums, halves): Parts<'_>) {
     let (x, _) = x.as_chunks::<GROUP>();
     let (values, _) = values.as_chunks_mut::<GROUP>();
-    let (sums, _) = sums.as_chunks_mut::<2>();
-    for (((x, values), scale), sums) in x.iter().zip(values).zip(scales).zip(sums) {
+    let (halves, _) = halves.as_chunks_mut::<2>();
+    let sums = sums.iter_mut().zip(halves);
+    for (((x, values), scale), (sum, halves)) in x.iter().zip(values).zip(scales).zip(sums) {
         // As integers, so that the largest is found without a branch, and what is not a number stays the largest.
         let largest = x
             .iter()
@@ -114,8 +132,10 @@ fn quantise_plain(x: &[f32], (values, scales, sums): Parts<'_>) {
             *value = rounded as i8;
             *total = i32::from(*value);
         }
-        let (first, second) = total.split_at(SUM_GROUP);
-        *sums = [first.iter().sum(), second.iter().sum()];
+        let (first, second) = total.split_at(HALF);
+        let (first, second): (i32, i32) = (first.iter().sum(), second.iter().sum());
+        *sum = (first + second) as f32 * *scale;
+        *halves = [first as f32 * *scale, second as f32 * *scale];
     }
 }
 
@@ -137,12 +157,12 @@ mod tests {
                     let step = row.scales[i / GROUP];
                     assert!((f32::from(row.values[i]) * step - x).abs() <= step * 0.5001);
                 }
-                for (i, sum) in row.sums.iter().enumerate() {
-                    let values = &row.values[i * SUM_GROUP..][..SUM_GROUP];
-                    assert_eq!(
-                        *sum,
-                        values.iter().map(|&value| i32::from(value)).sum::<i32>()
-                    );
+                for group in [HALF, GROUP] {
+                    for (i, sum) in row.sums(group).iter().enumerate() {
+                        let values = &row.values[i * group..][..group];
+                        let total: i32 = values.iter().map(|&value| i32::from(value)).sum();
+                        assert_eq!(*sum, total as f32 * row.scales[i * group / GROUP]);
+                    }
                 }
             }
         }

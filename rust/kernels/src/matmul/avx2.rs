@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::Lanes;
-use super::activations::{GROUP, Row, SUM_GROUP};
+use super::activations::{GROUP, Row};
 use super::integer_tiles::Tile;
 use super::numbers::Numbers;
 
@@ -34,6 +34,9 @@ pub(super) unsafe fn products<const M: usize>(
     }
 }
 
+/// Bytes ahead of the weights in use that are asked for when memory is what one waits for.
+const AHEAD: usize = 4096;
+
 /// `N` vectors of four columns are a group; 8 rows of the tile from `8 * half` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
@@ -43,32 +46,42 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
     out: &mut [Lanes; M],
 ) {
     let bytes = N * 64 / if NIBBLES { 2 } else { 1 };
+    let sums: [&[f32]; M] = std::array::from_fn(|m| rows[m].sums(N * 4));
+    let (stored_bias, taken) = if NIBBLES {
+        (-tile.bias as f32, 0)
+    } else {
+        (0.0, tile.bias as i8)
+    };
     let mut results = [_mm256_setzero_ps(); M];
     for group in 0..tile.groups {
         let first = group * N * 4;
-        let sum: [i32; M] = std::array::from_fn(|m| sum_of::<N>(&rows[m], first));
-        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns.
+        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns. Asking for memory
+        // ahead reads nothing.
         unsafe {
             let weights = tile.weights.as_ptr().add(group * bytes + half * 32);
+            if M <= 4 && half == 0 {
+                for line in 0..bytes / 64 {
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
+                }
+            }
             let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
             let totals = if NIBBLES {
-                let totals = of_nibbles::<M, N>(weights, &x);
-                std::array::from_fn(|m| {
-                    _mm256_add_epi32(totals[m], _mm256_set1_epi32(-tile.bias * sum[m]))
-                })
+                of_nibbles::<M, N>(weights, &x)
             } else {
-                of_bytes::<M, N>(weights, &x)
+                of_bytes::<M, N>(weights, &x, taken)
             };
             let number = tile.first + group * 16 + half * 8;
             let scale = numbers(tile.scales, number);
+            let offset = match tile.offsets {
+                Some(offsets) => numbers(offsets, number),
+                None => _mm256_mul_ps(_mm256_set1_ps(stored_bias), scale),
+            };
             for m in 0..M {
-                let mut part = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[m]), scale);
-                if let Some(offsets) = tile.offsets {
-                    let sum = _mm256_set1_ps(sum[m] as f32);
-                    part = _mm256_fmadd_ps(numbers(offsets, number), sum, part);
-                }
+                let part = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[m]), scale);
                 let step = _mm256_set1_ps(*rows[m].scales.get_unchecked(first / GROUP));
+                let sum = _mm256_set1_ps(*sums[m].get_unchecked(group));
                 results[m] = _mm256_fmadd_ps(part, step, results[m]);
+                results[m] = _mm256_fmadd_ps(offset, sum, results[m]);
             }
         }
     }
@@ -107,7 +120,7 @@ unsafe fn of_nibbles<const M: usize, const N: usize>(
     totals.map(|total| _mm256_madd_epi16(total, ones))
 }
 
-/// Totals of weights less their bias of 128. Two products of a sign and 8 bits fit in 16.
+/// Totals of weights less their bias. Two products of a sign and 8 bits fit in 16.
 ///
 /// # Safety
 /// A group of weights and columns is there.
@@ -116,13 +129,14 @@ unsafe fn of_nibbles<const M: usize, const N: usize>(
 unsafe fn of_bytes<const M: usize, const N: usize>(
     weights: *const u8,
     x: &[*const i8; M],
+    bias: i8,
 ) -> [__m256i; M] {
-    let (bias, ones) = (_mm256_set1_epi8(-128), _mm256_set1_epi16(1));
+    let (bias, ones) = (_mm256_set1_epi8(bias), _mm256_set1_epi16(1));
     let mut totals = [_mm256_setzero_si256(); M];
     for v in 0..N {
         // SAFETY: as the caller promised.
         unsafe {
-            let weight = _mm256_xor_si256(_mm256_loadu_si256(weights.add(v * 64).cast()), bias);
+            let weight = _mm256_sub_epi8(_mm256_loadu_si256(weights.add(v * 64).cast()), bias);
             let size = _mm256_abs_epi8(weight);
             for m in 0..M {
                 let signed = _mm256_sign_epi8(four(x[m], v), weight);
@@ -132,16 +146,6 @@ unsafe fn of_bytes<const M: usize, const N: usize>(
         }
     }
     totals
-}
-
-#[inline(always)]
-fn sum_of<const N: usize>(row: &Row<'_>, first: usize) -> i32 {
-    let at = first / SUM_GROUP;
-    if N == 8 {
-        row.sums[at] + row.sums[at + 1]
-    } else {
-        row.sums[at]
-    }
 }
 
 /// Columns `4v..4v+4` for all lanes.

@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::Lanes;
-use super::activations::{GROUP, Row, SUM_GROUP};
+use super::activations::{GROUP, Row};
 use super::integer_tiles::Tile;
 use super::numbers::Numbers;
 
@@ -32,6 +32,9 @@ pub(super) unsafe fn products<const M: usize>(
     }
 }
 
+/// Bytes ahead of the weights in use that are asked for when memory is what one waits for.
+const AHEAD: usize = 4096;
+
 /// `N` vectors of four columns are a group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
@@ -40,46 +43,34 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
     out: &mut [Lanes; M],
 ) {
     let bytes = N * 64 / if NIBBLES { 2 } else { 1 };
-    let low = _mm512_set1_epi8(15);
+    let bias = _mm512_set1_ps(-tile.bias as f32);
+    let sums: [&[f32]; M] = std::array::from_fn(|m| rows[m].sums(N * 4));
     let mut results = [_mm512_setzero_ps(); M];
     for group in 0..tile.groups {
         let first = group * N * 4;
-        let sum: [i32; M] = std::array::from_fn(|m| sum_of::<N>(&rows[m], first));
-        let mut totals: [__m512i; M] =
-            std::array::from_fn(|m| _mm512_set1_epi32(-tile.bias * sum[m]));
-        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns.
+        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns. Asking for memory
+        // ahead reads nothing.
         unsafe {
             let weights = tile.weights.as_ptr().add(group * bytes);
-            if NIBBLES {
-                for v in 0..N / 2 {
-                    let both = _mm512_loadu_si512(weights.add(v * 64).cast());
-                    let one = _mm512_and_si512(both, low);
-                    let other = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
-                    for m in 0..M {
-                        let x = rows[m].values.as_ptr().add(first);
-                        totals[m] = _mm512_dpbusd_epi32(totals[m], one, four(x, v));
-                        totals[m] = _mm512_dpbusd_epi32(totals[m], other, four(x, v + N / 2));
-                    }
-                }
-            } else {
-                for v in 0..N {
-                    let weight = _mm512_loadu_si512(weights.add(v * 64).cast());
-                    for m in 0..M {
-                        let x = rows[m].values.as_ptr().add(first);
-                        totals[m] = _mm512_dpbusd_epi32(totals[m], weight, four(x, v));
-                    }
+            if M <= 4 {
+                for line in 0..bytes / 64 {
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
                 }
             }
+            let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
+            let totals = totals::<M, NIBBLES, N>(weights, &x);
             let number = tile.first + group * 16;
             let scale = numbers(tile.scales, number);
+            let offset = match tile.offsets {
+                Some(offsets) => numbers(offsets, number),
+                None => _mm512_mul_ps(bias, scale),
+            };
             for m in 0..M {
-                let mut part = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[m]), scale);
-                if let Some(offsets) = tile.offsets {
-                    let sum = _mm512_set1_ps(sum[m] as f32);
-                    part = _mm512_fmadd_ps(numbers(offsets, number), sum, part);
-                }
+                let part = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[m]), scale);
                 let step = _mm512_set1_ps(*rows[m].scales.get_unchecked(first / GROUP));
+                let sum = _mm512_set1_ps(*sums[m].get_unchecked(group));
                 results[m] = _mm512_fmadd_ps(part, step, results[m]);
+                results[m] = _mm512_fmadd_ps(offset, sum, results[m]);
             }
         }
     }
@@ -89,14 +80,40 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
     }
 }
 
-#[inline(always)]
-fn sum_of<const N: usize>(row: &Row<'_>, first: usize) -> i32 {
-    let at = first / SUM_GROUP;
-    if N == 8 {
-        row.sums[at] + row.sums[at + 1]
-    } else {
-        row.sums[at]
+/// Totals of one group, of weights as stored.
+///
+/// # Safety
+/// A group of weights and columns is there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn totals<const M: usize, const NIBBLES: bool, const N: usize>(
+    weights: *const u8,
+    x: &[*const i8; M],
+) -> [__m512i; M] {
+    let low = _mm512_set1_epi8(15);
+    let mut totals = [_mm512_setzero_si512(); M];
+    // SAFETY: as the caller promised.
+    unsafe {
+        if NIBBLES {
+            for v in 0..N / 2 {
+                let both = _mm512_loadu_si512(weights.add(v * 64).cast());
+                let one = _mm512_and_si512(both, low);
+                let other = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
+                for m in 0..M {
+                    totals[m] = _mm512_dpbusd_epi32(totals[m], one, four(x[m], v));
+                    totals[m] = _mm512_dpbusd_epi32(totals[m], other, four(x[m], v + N / 2));
+                }
+            }
+        } else {
+            for v in 0..N {
+                let weight = _mm512_loadu_si512(weights.add(v * 64).cast());
+                for m in 0..M {
+                    totals[m] = _mm512_dpbusd_epi32(totals[m], weight, four(x[m], v));
+                }
+            }
+        }
     }
+    totals
 }
 
 /// Columns `4v..4v+4` for all lanes.

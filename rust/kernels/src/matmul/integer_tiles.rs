@@ -2,11 +2,12 @@
 //!
 //! A group of 16 or 32 columns is a number of 64-byte vectors. Vector `v` holds for each of the 16 rows the four
 //! columns `4v..4v+4`; with four-bit weights its low halves hold these and its high halves those of vector
-//! `v + n/2`. Weights are stored without sign, `bias` more than they are.
+//! `v + n/2`. Weights are stored without sign, `bias` more than they are; only types without offsets have a bias.
 
 use std::sync::Mutex;
 
 use super::TILE;
+use super::lines::Lines;
 use super::numbers::Numbers;
 use crate::quant::{self, Decode, Integers};
 use crate::{BlockType, KernelError, Pool};
@@ -26,7 +27,7 @@ pub(crate) struct IntegerTiles {
     /// Whether two weights share a byte.
     pub nibbles: bool,
     pub bias: i32,
-    weights: Vec<u8>,
+    weights: Lines,
     scales: Numbers,
     /// Added to `weight * scale`.
     offsets: Option<Numbers>,
@@ -59,8 +60,9 @@ fn form(ty: BlockType) -> Form {
         BlockType::Q4_1 | BlockType::Q4K => (32, true, 0, true),
         BlockType::Q2K => (16, true, 0, true),
         BlockType::Q3K => (16, true, 4, false),
-        BlockType::Q5_1 | BlockType::Q5K => (32, false, BYTE_BIAS, true),
-        BlockType::Q6K => (16, false, BYTE_BIAS, false),
+        BlockType::Q5_0 | BlockType::MXFP4 => (32, false, 16, false),
+        BlockType::Q5_1 | BlockType::Q5K => (32, false, 0, true),
+        BlockType::Q6K => (16, false, 32, false),
         _ => (32, false, BYTE_BIAS, false),
     };
     Form {
@@ -94,7 +96,7 @@ impl IntegerTiles {
         let large = KernelError::TooLarge { what: "matrix" };
         let size = (tiles * TILE).checked_mul(row_bytes).ok_or(large)?;
         // Zero rows fill the last tile: their scale is zero.
-        let mut weights = vec![0; size];
+        let mut weights = Lines::zeros(size);
         let mut scales = vec![0.0; tiles * TILE * groups];
         let mut offsets = vec![0.0; if has_offsets { scales.len() } else { 0 }];
         let writer = Writer {
@@ -105,6 +107,7 @@ impl IntegerTiles {
         };
         let size = TILE * groups;
         let parts = weights
+            .bytes_mut()
             .chunks_mut(TILE * row_bytes)
             .zip(scales.chunks_mut(size))
             .zip(src.chunks(TILE * (src.len() / rows)));
@@ -141,14 +144,14 @@ impl IntegerTiles {
 
     pub fn bytes(&self) -> usize {
         let offsets = self.offsets.as_ref().map_or(0, Numbers::bytes);
-        self.weights.len() + self.scales.bytes() + offsets
+        self.weights.bytes().len() + self.scales.bytes() + offsets
     }
 
     pub fn tile(&self, index: usize) -> Tile<'_> {
         let groups = self.cols / self.group;
-        let size = self.weights.len() / self.tiles();
+        let size = self.weights.bytes().len() / self.tiles();
         Tile {
-            weights: &self.weights[index * size..][..size],
+            weights: &self.weights.bytes()[index * size..][..size],
             scales: &self.scales,
             offsets: self.offsets.as_ref(),
             first: index * TILE * groups,

@@ -8,6 +8,7 @@ mod avx512;
 mod dispatch;
 mod float_tiles;
 mod integer_tiles;
+mod lines;
 mod numbers;
 mod scalar;
 
