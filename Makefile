@@ -64,7 +64,7 @@ test: test-rust test-python ## every test: Rust, Python, house rules, end to end
 .PHONY: test-rust
 test-rust: | tools model
 	@echo "==> Rust tests"
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 
 .PHONY: test-python
 test-python: $(VENV)/.dev $(VENV)/.built model

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import anthropic
+import openai
 import pytest
 
 from cortex.ops.starter import STARTER_ID, cached_starter
@@ -43,3 +45,17 @@ def up(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         daemon.wait_for(f"{base}/v1/models", lambda value: any(entry["loaded"] for entry in value["data"]))
         yield Up(daemon, base, f"http://127.0.0.1:{metrics}/metrics", f"http://127.0.0.1:{neuron}")
         assert daemon.stop() == 0, daemon.output()
+
+
+@pytest.fixture
+def openai_client(up: Up) -> Iterator[openai.OpenAI]:
+    """The unmodified SDK, pointed at the gateway; it never repeats a request by itself."""
+    with openai.OpenAI(base_url=f"{up.gateway}/v1", api_key="none", max_retries=0, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def anthropic_client(up: Up) -> Iterator[anthropic.Anthropic]:
+    """The unmodified SDK, pointed at the gateway; it never repeats a request by itself."""
+    with anthropic.Anthropic(base_url=up.gateway, api_key="none", max_retries=0, timeout=60) as client:
+        yield client
