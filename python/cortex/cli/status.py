@@ -34,7 +34,8 @@ def fetch_fleet(endpoint: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"{base}/api/fleet", timeout=TIMEOUT_SECONDS) as response:
             fleet = json.load(response)
     except urllib.error.HTTPError as error:
-        raise UpstreamMalformed(f"{base} answered {error.code}; is it a cortex gateway? See --endpoint.") from error
+        with error:
+            raise UpstreamMalformed(f"{base} answered {error.code}; is it a cortex gateway? See --endpoint.") from error
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise UpstreamUnreachable(
