@@ -33,7 +33,9 @@ pub(super) unsafe fn products<const M: usize>(
 }
 
 /// Bytes ahead of the weights in use that are asked for when memory is what one waits for.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
+/// Scales ahead.
+const NUMBERS_AHEAD: usize = AHEAD / 16;
 
 /// `N` vectors of four columns are a group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -52,14 +54,19 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
         // ahead reads nothing.
         unsafe {
             let weights = tile.weights.as_ptr().add(group * bytes);
+            let number = tile.first + group * 16;
             if M <= 4 {
+                let ahead = number + NUMBERS_AHEAD;
+                _mm_prefetch::<_MM_HINT_T0>(tile.scales.place(ahead));
+                if let Some(offsets) = tile.offsets {
+                    _mm_prefetch::<_MM_HINT_T0>(offsets.place(ahead));
+                }
                 for line in 0..bytes / 64 {
                     _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
                 }
             }
             let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
             let totals = totals::<M, NIBBLES, N>(weights, &x);
-            let number = tile.first + group * 16;
             let scale = numbers(tile.scales, number);
             let offset = match tile.offsets {
                 Some(offsets) => numbers(offsets, number),
@@ -101,6 +108,8 @@ unsafe fn totals<const M: usize, const NIBBLES: bool, const N: usize>(
                 let other = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
                 for m in 0..M {
                     totals[m] = _mm512_dpbusd_epi32(totals[m], one, four(x[m], v));
+                }
+                for m in 0..M {
                     totals[m] = _mm512_dpbusd_epi32(totals[m], other, four(x[m], v + N / 2));
                 }
             }

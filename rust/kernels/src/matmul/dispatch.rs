@@ -15,7 +15,7 @@ pub(crate) fn integer_products(
     let mut row = 0;
     while row < x.rows() {
         row += match x.rows() - row {
-            8.. => some::<8>(level, tile, x, row, &mut write),
+            8.. if level == SimdLevel::Avx512 => some::<8>(level, tile, x, row, &mut write),
             4.. => some::<4>(level, tile, x, row, &mut write),
             2.. => some::<2>(level, tile, x, row, &mut write),
             _ => some::<1>(level, tile, x, row, &mut write),

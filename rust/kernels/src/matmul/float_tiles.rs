@@ -2,6 +2,7 @@
 
 use half::slice::HalfFloatSliceExt;
 
+use super::memory::{Piece, Plain};
 use super::{Lanes, TILE};
 use crate::{BlockType, KernelError, SimdLevel, dequantize};
 
@@ -18,18 +19,18 @@ pub(crate) struct FloatTiles {
 
 #[derive(Debug)]
 enum Values {
-    F32(Vec<f32>),
-    F16(Vec<half::f16>),
-    BF16(Vec<half::bf16>),
+    F32(Piece<f32>),
+    F16(Piece<half::f16>),
+    BF16(Piece<half::bf16>),
 }
 
 impl FloatTiles {
     /// Rearrange a row-major matrix.
     pub fn pack(ty: BlockType, rows: usize, cols: usize, src: &[u8]) -> Result<Self, KernelError> {
         let values = match ty {
-            BlockType::F16 => Values::F16(tiled(rows, cols, src, half::f16::from_le_bytes)),
-            BlockType::BF16 => Values::BF16(tiled(rows, cols, src, half::bf16::from_le_bytes)),
-            BlockType::F32 => Values::F32(tiled(rows, cols, src, f32::from_le_bytes)),
+            BlockType::F16 => Values::F16(tiled(rows, cols, src, half::f16::from_le_bytes)?),
+            BlockType::BF16 => Values::BF16(tiled(rows, cols, src, half::bf16::from_le_bytes)?),
+            BlockType::F32 => Values::F32(tiled(rows, cols, src, f32::from_le_bytes)?),
             // Names the type in its error.
             _ => {
                 return Err(dequantize(ty, src, &mut vec![0.0; rows * cols])
@@ -46,9 +47,9 @@ impl FloatTiles {
 
     pub fn bytes(&self) -> usize {
         match &self.values {
-            Values::F32(values) => values.len() * 4,
-            Values::F16(values) => values.len() * 2,
-            Values::BF16(values) => values.len() * 2,
+            Values::F32(values) => values.bytes(),
+            Values::F16(values) => values.bytes(),
+            Values::BF16(values) => values.bytes(),
         }
     }
 
@@ -85,13 +86,15 @@ impl FloatTiles {
 }
 
 /// Row-major bytes to tiles; zeros fill the last one.
-fn tiled<const N: usize, T: Copy + Default>(
+fn tiled<const N: usize, T: Plain>(
     rows: usize,
     cols: usize,
     src: &[u8],
     read: fn([u8; N]) -> T,
-) -> Vec<T> {
-    let mut values = vec![T::default(); rows.div_ceil(TILE) * TILE * cols];
+) -> Result<Piece<T>, KernelError> {
+    let size = (rows.div_ceil(TILE) * TILE).checked_mul(cols);
+    let large = KernelError::TooLarge { what: "matrix" };
+    let mut values: Piece<T> = size.and_then(Piece::zeros).ok_or(large)?;
     let (src, _) = src.as_chunks::<N>();
     for (row, src) in src.chunks_exact(cols).enumerate() {
         let first = row / TILE * TILE * cols + row % TILE;
@@ -99,7 +102,7 @@ fn tiled<const N: usize, T: Copy + Default>(
             values[first + col * TILE] = read(*bytes);
         }
     }
-    values
+    Ok(values)
 }
 
 /// The products of a tile `[cols, 16]` with one row.

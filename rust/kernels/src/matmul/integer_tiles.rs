@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 
 use super::TILE;
-use super::lines::Lines;
+use super::memory::Piece;
 use super::numbers::Numbers;
 use crate::quant::{self, Decode, Integers};
 use crate::{BlockType, KernelError, Pool};
@@ -27,7 +27,7 @@ pub(crate) struct IntegerTiles {
     /// Whether two weights share a byte.
     pub nibbles: bool,
     pub bias: i32,
-    weights: Lines,
+    weights: Piece<u8>,
     scales: Numbers,
     /// Added to `weight * scale`.
     offsets: Option<Numbers>,
@@ -93,10 +93,10 @@ impl IntegerTiles {
         } = form(ty);
         let (tiles, groups) = (rows.div_ceil(TILE), cols / group);
         let row_bytes = if nibbles { cols / 2 } else { cols };
-        let large = KernelError::TooLarge { what: "matrix" };
-        let size = (tiles * TILE).checked_mul(row_bytes).ok_or(large)?;
+        let large = || KernelError::TooLarge { what: "matrix" };
+        let size = (tiles * TILE).checked_mul(row_bytes);
         // Zero rows fill the last tile: their scale is zero.
-        let mut weights = Lines::zeros(size);
+        let mut weights = size.and_then(Piece::zeros).ok_or_else(large)?;
         let mut scales = vec![0.0; tiles * TILE * groups];
         let mut offsets = vec![0.0; if has_offsets { scales.len() } else { 0 }];
         let writer = Writer {
@@ -107,7 +107,6 @@ impl IntegerTiles {
         };
         let size = TILE * groups;
         let parts = weights
-            .bytes_mut()
             .chunks_mut(TILE * row_bytes)
             .zip(scales.chunks_mut(size))
             .zip(src.chunks(TILE * (src.len() / rows)));
@@ -126,6 +125,11 @@ impl IntegerTiles {
                 writer.row(ty, blocks, lane, (weights, scales, offsets));
             }
         });
+        let offsets = if has_offsets {
+            Some(Numbers::new(&offsets).ok_or_else(large)?)
+        } else {
+            None
+        };
         Ok(Some(Self {
             rows,
             cols,
@@ -133,8 +137,8 @@ impl IntegerTiles {
             nibbles,
             bias,
             weights,
-            scales: Numbers::new(scales),
-            offsets: has_offsets.then(|| Numbers::new(offsets)),
+            scales: Numbers::new(&scales).ok_or_else(large)?,
+            offsets,
         }))
     }
 
@@ -144,14 +148,14 @@ impl IntegerTiles {
 
     pub fn bytes(&self) -> usize {
         let offsets = self.offsets.as_ref().map_or(0, Numbers::bytes);
-        self.weights.bytes().len() + self.scales.bytes() + offsets
+        self.weights.bytes() + self.scales.bytes() + offsets
     }
 
     pub fn tile(&self, index: usize) -> Tile<'_> {
         let groups = self.cols / self.group;
-        let size = self.weights.bytes().len() / self.tiles();
+        let size = self.weights.len() / self.tiles();
         Tile {
-            weights: &self.weights.bytes()[index * size..][..size],
+            weights: &self.weights[index * size..][..size],
             scales: &self.scales,
             offsets: self.offsets.as_ref(),
             first: index * TILE * groups,

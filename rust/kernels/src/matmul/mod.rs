@@ -8,7 +8,7 @@ mod avx512;
 mod dispatch;
 mod float_tiles;
 mod integer_tiles;
-mod lines;
+mod memory;
 mod numbers;
 mod scalar;
 

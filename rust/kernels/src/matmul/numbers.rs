@@ -1,24 +1,30 @@
 //! Scales and offsets: in half precision where that loses nothing.
 
+use super::memory::Piece;
+
 /// f32 numbers in the smaller of two forms.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Numbers {
     /// Bits of half-precision numbers.
-    Half(Vec<u16>),
+    Half(Piece<u16>),
     /// Numbers that half precision would change.
-    Single(Vec<f32>),
+    Single(Piece<f32>),
 }
 
 impl Numbers {
-    pub fn new(values: Vec<f32>) -> Self {
+    /// `None` if there is no room for them.
+    pub fn new(values: &[f32]) -> Option<Self> {
         let exact = |value: &f32| half::f16::from_f32(*value).to_f32().to_bits() == value.to_bits();
         if values.iter().all(exact) {
-            let bits = values
-                .iter()
-                .map(|value| half::f16::from_f32(*value).to_bits());
-            return Self::Half(bits.collect());
+            let mut bits = Piece::zeros(values.len())?;
+            for (bits, value) in bits.iter_mut().zip(values) {
+                *bits = half::f16::from_f32(*value).to_bits();
+            }
+            return Some(Self::Half(bits));
         }
-        Self::Single(values)
+        let mut single = Piece::zeros(values.len())?;
+        single.copy_from_slice(values);
+        Some(Self::Single(single))
     }
 
     pub fn get(&self, index: usize) -> f32 {
@@ -28,10 +34,20 @@ impl Numbers {
         }
     }
 
+    /// Where number `index` is, to ask for it ahead; it need not be there.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub fn place(&self, index: usize) -> *const i8 {
+        match self {
+            Self::Half(bits) => bits.as_ptr().wrapping_add(index).cast(),
+            Self::Single(values) => values.as_ptr().wrapping_add(index).cast(),
+        }
+    }
+
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Half(bits) => bits.len() * 2,
-            Self::Single(values) => values.len() * 4,
+            Self::Half(bits) => bits.bytes(),
+            Self::Single(values) => values.bytes(),
         }
     }
 }
