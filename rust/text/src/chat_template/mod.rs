@@ -1,7 +1,9 @@
 //! Chat templates of model files, rendered as Hugging Face transformers does, and safe to put users' text into.
 
 mod environment;
+mod filters;
 mod marks;
+mod methods;
 mod printing;
 mod python_json;
 mod strftime;

@@ -9,6 +9,8 @@ use super::printing::python_float;
 
 /// Deepest nesting.
 const MAX_DEPTH: usize = 100;
+/// Longest text in bytes: indents of deep values can be many times what they indent.
+const MAX_TEXT: usize = 64 << 20;
 
 /// Arguments of `json.dumps`.
 pub(super) struct Style {
@@ -49,6 +51,12 @@ impl Writer<'_> {
             return Err(Error::new(
                 ErrorKind::InvalidOperation,
                 "tojson: nested too deeply",
+            ));
+        }
+        if self.text.len() > MAX_TEXT {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "tojson: the text is too long",
             ));
         }
         match value.kind() {
