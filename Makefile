@@ -44,7 +44,7 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 
 $(VENV)/.built: $(RUST_SOURCES) pyproject.toml requirements-dev.txt $(VENV)/.runtime
 	@echo "==> the engine, release build (a few minutes the first time; cargo's target: $(CARGO_TARGET_DIR))"
-	PIP_CONSTRAINT=requirements-dev.txt VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked
+	PIP_QUIET=1 PIP_CONSTRAINT=requirements-dev.txt VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked
 	@touch $@
 
 .PHONY: build
@@ -90,7 +90,8 @@ format: $(VENV)/.dev ## rewrite to the house format
 
 .PHONY: bench
 bench: $(VENV)/.dev $(VENV)/.built model ## the benchmarks (pytest-benchmark)
-	$(PYTEST) benches --benchmark-enable --benchmark-only
+	$(PYTEST) benches --benchmark-enable --benchmark-only --benchmark-disable-gc \
+	  --benchmark-columns=median,min,max,stddev,rounds --benchmark-sort=fullname
 
 .PHONY: wheel
 wheel: $(VENV)/.runtime ## the abi3 wheel, in dist/

@@ -6,6 +6,7 @@ Aims: `cortex --help` under 0.3 s; `cortex serve` to listening under 1 s.
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -21,17 +22,13 @@ def test_help(benchmark: BenchmarkFixture) -> None:
 
 def test_gateway_until_it_listens(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     """From starting the process to the first answer of /health."""
-    daemons: list[Daemon] = []
+    with ExitStack() as daemons:
 
-    def start() -> None:
-        port, metrics = free_port(), free_port()
-        command = ["cortex.cli.cortex", "serve", "--listen", f"127.0.0.1:{port}"]
-        daemon = Daemon([*command, "--metrics-listen", f"127.0.0.1:{metrics}"], tmp_path / f"{port}.log")
-        daemons.append(daemon)
-        daemon.wait_for(f"http://127.0.0.1:{port}/health")
+        def start() -> None:
+            port, metrics = free_port(), free_port()
+            command = ["cortex.cli.cortex", "serve", "--listen", f"127.0.0.1:{port}"]
+            command += ["--metrics-listen", f"127.0.0.1:{metrics}"]
+            daemon = daemons.enter_context(Daemon(command, tmp_path / f"{port}.log"))
+            daemon.wait_for(f"http://127.0.0.1:{port}/health")
 
-    try:
         benchmark.pedantic(start, rounds=5, warmup_rounds=1)
-    finally:
-        for daemon in daemons:
-            daemon.kill()
