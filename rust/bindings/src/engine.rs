@@ -7,8 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
-use crate::errors::raise;
 use crate::events::Event;
+use crate::outside::outside;
 use crate::prompt::Prompt;
 
 /// Every method may be called from any thread; the long ones let go of the interpreter.
@@ -57,11 +57,10 @@ impl Engine {
         let messages = utf8(messages)?;
         let tools = tools.map(utf8).transpose()?;
         let kwargs = kwargs.map(utf8).transpose()?;
-        let tokens = py.detach(|| {
+        let tokens = outside(py, || {
             self.inner
                 .encode_chat(messages, tools, kwargs, add_generation_prompt)
-        });
-        let tokens = tokens.map_err(|error| raise(py, &error))?;
+        })?;
         Ok(Prompt { tokens })
     }
 
@@ -73,8 +72,9 @@ impl Engine {
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Prompt> {
-        let tokens = py.detach(|| self.inner.encode_text(text, add_special, parse_special));
-        let tokens = tokens.map_err(|error| raise(py, &error))?;
+        let tokens = outside(py, || {
+            self.inner.encode_text(text, add_special, parse_special)
+        })?;
         Ok(Prompt { tokens })
     }
 
@@ -82,8 +82,8 @@ impl Engine {
         clippy::needless_pass_by_value,
         reason = "what a Python sequence becomes"
     )]
-    fn decode(&self, py: Python<'_>, tokens: Vec<u32>) -> String {
-        py.detach(|| self.inner.decode(&tokens))
+    fn decode(&self, py: Python<'_>, tokens: Vec<u32>) -> PyResult<String> {
+        outside(py, || Ok(self.inner.decode(&tokens)))
     }
 
     #[pyo3(signature = (prompt, *, max_tokens, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, seed=None,
@@ -124,8 +124,7 @@ impl Engine {
             min_tokens,
             ignore_eos,
         };
-        let submitted = self.inner.submit(prompt.tokens.clone(), params);
-        submitted.map_err(|error| raise(py, &error))
+        outside(py, || self.inner.submit(prompt.tokens.clone(), params))
     }
 
     fn cancel(&self, request: u64) {
@@ -163,8 +162,11 @@ impl Engine {
         .to_string()
     }
 
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| self.inner.close());
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        outside(py, || {
+            self.inner.close();
+            Ok(())
+        })
     }
 }
 

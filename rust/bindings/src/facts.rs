@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use serde_json::json;
 
-use crate::errors::raise;
+use crate::outside::outside;
 
 /// What the extension was built from and for.
 #[pyfunction]
@@ -34,8 +34,9 @@ pub(crate) fn inspect(
     context_length: Option<usize>,
     max_sequences: usize,
 ) -> PyResult<String> {
-    let read = py.detach(|| cortex_engine::inspect(&path, context_length, max_sequences));
-    let read = read.map_err(|error| raise(py, &error))?;
+    let read = outside(py, || {
+        cortex_engine::inspect(&path, context_length, max_sequences)
+    })?;
     let estimate = read.estimate;
     let facts = json!({
         "architecture": read.architecture,

@@ -5,6 +5,7 @@ mod errors;
 mod events;
 mod facts;
 mod loader;
+mod outside;
 mod prompt;
 
 use pyo3::prelude::*;

@@ -6,7 +6,7 @@ use cortex_engine::LoadOptions;
 use pyo3::prelude::*;
 
 use crate::engine::Engine;
-use crate::errors::raise;
+use crate::outside::outside;
 
 /// `run` blocks without the interpreter; `progress` and `cancel` may be called from other threads.
 #[pyclass(frozen, module = "cortex._native")]
@@ -49,8 +49,7 @@ impl Loader {
     }
 
     fn run(&self, py: Python<'_>) -> PyResult<Engine> {
-        let engine = py.detach(|| self.inner.run());
-        let engine = engine.map_err(|error| raise(py, &error))?;
+        let engine = outside(py, || self.inner.run())?;
         Ok(Engine { inner: engine })
     }
 
