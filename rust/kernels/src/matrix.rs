@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::matmul::{
     Activations, FloatTiles, IntegerTiles, Lanes, TILE, float_products, integer_products,
+    rows_at_once,
 };
 use crate::simd::simd_level;
 use crate::{BlockType, KernelError, Pool, Scratch, SimdLevel, shape};
@@ -61,6 +62,7 @@ impl Part {
 struct Product<'a> {
     matrix: &'a PackedMatrix,
     x: &'a [f32],
+    m: usize,
     quantised: &'a Activations,
     out: Output,
 }
@@ -75,13 +77,18 @@ struct Output {
 unsafe impl Sync for Output {}
 
 impl Output {
-    /// Write the results of row `m` from output `first` on, as far as there are outputs before `end`.
-    fn write(&self, m: usize, first: usize, end: usize, lanes: &Lanes) {
-        let count = TILE.min(end - first);
+    /// Write the results of row `m` to the first of these outputs, as many as there are.
+    fn write(&self, m: usize, outputs: &Range<usize>, lanes: &Lanes) {
+        let count = TILE.min(outputs.len());
+        let first = outputs.start;
         // SAFETY: `first + count` outputs of row `m` are inside the buffer, and belong to this task alone.
         unsafe {
             let start = self.start.add(m * self.rows + first);
-            start.copy_from_nonoverlapping(lanes.as_ptr(), count);
+            if count == TILE {
+                start.cast::<Lanes>().write_unaligned(*lanes);
+            } else {
+                start.copy_from_nonoverlapping(lanes.as_ptr(), count);
+            }
         }
     }
 }
@@ -200,6 +207,7 @@ impl PackedMatrix {
         let product = Product {
             matrix: self,
             x,
+            m,
             quantised: &scratch.activations,
             out: Output {
                 start: out.as_mut_ptr(),
@@ -251,40 +259,55 @@ impl Product<'_> {
         for part in &self.matrix.parts {
             let end = before + part.tiles();
             let own = range.start.clamp(before, end)..range.end.clamp(before, end);
-            for tile in own {
-                let index = tile - before;
-                self.tile(part, index, rows + index * TILE, rows + part.rows());
+            let step = self.rows_at_once(part);
+            for m in (0..self.m).step_by(step) {
+                let x = m..self.m.min(m + step);
+                for tile in own.clone() {
+                    let index = tile - before;
+                    let out = rows + index * TILE..rows + part.rows();
+                    self.tile(part, index, x.clone(), out);
+                }
             }
             before = end;
             rows += part.rows();
         }
     }
 
-    /// Compute one tile, whose outputs begin at `first`; those of its part end at `end`.
-    fn tile(&self, part: &Part, index: usize, first: usize, end: usize) {
+    /// Rows of `x` with which all tiles of a part are multiplied before the next rows are.
+    fn rows_at_once(&self, part: &Part) -> usize {
+        match part {
+            Part::Integer(_) if self.matrix.precision == Precision::Fast => {
+                rows_at_once(self.matrix.cols)
+            }
+            // A tile is decoded once for all rows.
+            _ => self.m.max(1),
+        }
+    }
+
+    /// Compute the products of one tile with some rows; `out` begins with its outputs and ends with its part's.
+    fn tile(&self, part: &Part, index: usize, x: Range<usize>, out: Range<usize>) {
         let level = self.matrix.level;
         match part {
             Part::Integer(tiles) if self.matrix.precision == Precision::Fast => {
-                integer_products(level, &tiles.tile(index), self.quantised, |m, lanes| {
-                    self.out.write(m, first, end, lanes);
+                integer_products(level, &tiles.tile(index), self.quantised, x, |m, lanes| {
+                    self.out.write(m, &out, lanes);
                 });
             }
             Part::Integer(tiles) => DECODED.with_borrow_mut(|buffer| {
                 tiles.decode(index, buffer);
-                self.floats(buffer, first, end);
+                self.floats(buffer, &out);
             }),
             Part::Float(tiles) => {
-                DECODED
-                    .with_borrow_mut(|buffer| self.floats(tiles.tile(index, buffer), first, end));
+                DECODED.with_borrow_mut(|buffer| self.floats(tiles.tile(index, buffer), &out));
             }
         }
     }
 
-    fn floats(&self, tile: &[f32], first: usize, end: usize) {
+    fn floats(&self, tile: &[f32], out: &Range<usize>) {
         let mut lanes = [0.0; TILE];
         for (m, x) in self.x.chunks_exact(self.matrix.cols).enumerate() {
             float_products(self.matrix.level, tile, x, &mut lanes);
-            self.out.write(m, first, end, &lanes);
+            self.out.write(m, out, &lanes);
         }
     }
 }

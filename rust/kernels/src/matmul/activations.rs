@@ -15,7 +15,6 @@ const PARALLEL: usize = 1 << 15;
 #[derive(Debug, Default)]
 pub(crate) struct Activations {
     cols: usize,
-    rows: usize,
     values: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<f32>,
@@ -28,20 +27,8 @@ pub(crate) struct Row<'a> {
     pub values: &'a [i8],
     /// One for each `GROUP` values.
     pub scales: &'a [f32],
-    sums: &'a [f32],
-    half_sums: &'a [f32],
-}
-
-impl<'a> Row<'a> {
-    /// Sums of the values of each group of 16 or 32, times their scale.
-    #[inline(always)]
-    pub fn sums(&self, group: usize) -> &'a [f32] {
-        if group == GROUP {
-            self.sums
-        } else {
-            self.half_sums
-        }
-    }
+    /// For each group of the weights, the sum of its values times their scale.
+    pub sums: &'a [f32],
 }
 
 /// The parts of a row, to be written: values, scales, sums of groups and of their halves.
@@ -52,15 +39,15 @@ impl Activations {
     pub fn quantise(&mut self, pool: &Pool, x: &[f32], cols: usize, level: SimdLevel) {
         let groups = x.len() / GROUP;
         self.cols = cols;
-        self.rows = x.len() / cols;
         self.values.resize(x.len(), 0);
         self.scales.resize(groups, 0.0);
         self.sums.resize(groups, 0.0);
         self.half_sums.resize(groups * 2, 0.0);
+        let rows = x.len() / cols;
         let share = if x.len() < PARALLEL {
-            self.rows
+            rows
         } else {
-            self.rows.div_ceil(pool.threads())
+            rows.div_ceil(pool.threads())
         };
         let share = share.max(1) * cols;
         let values = self.values.chunks_mut(share);
@@ -81,62 +68,93 @@ impl Activations {
         });
     }
 
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    pub fn row(&self, row: usize) -> Row<'_> {
+    /// A row, for weights in groups of 16 or 32.
+    #[inline(always)]
+    pub fn row(&self, row: usize, group: usize) -> Row<'_> {
         let (start, end) = (row * self.cols, (row + 1) * self.cols);
+        let sums = if group == GROUP {
+            &self.sums
+        } else {
+            &self.half_sums
+        };
         Row {
             values: &self.values[start..end],
             scales: &self.scales[start / GROUP..end / GROUP],
-            sums: &self.sums[start / GROUP..end / GROUP],
-            half_sums: &self.half_sums[start / HALF..end / HALF],
+            sums: &sums[start / group..end / group],
         }
     }
 }
 
 fn quantise(x: &[f32], parts: Parts<'_>, level: SimdLevel) {
-    #[cfg(target_arch = "x86_64")]
-    if level >= SimdLevel::Avx2 {
-        // SAFETY: the processor has AVX2.
-        return unsafe { quantise_avx2(x, parts) };
+    match level {
+        // SAFETY: the level says what the processor has.
+        #[cfg(target_arch = "x86_64")]
+        SimdLevel::Avx512 => unsafe { quantise_avx512(x, parts) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        SimdLevel::Avx2 => unsafe { quantise_avx2(x, parts) },
+        _ => quantise_groups(x, parts, largest, round),
     }
-    let _ = level;
-    quantise_plain(x, parts);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512vnni")]
+fn quantise_avx512(x: &[f32], parts: Parts<'_>) {
+    use super::rounding;
+    quantise_groups(
+        x,
+        parts,
+        |x| rounding::largest(x),
+        |x, inverse, values| rounding::round(x, inverse, values),
+    );
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn quantise_avx2(x: &[f32], parts: Parts<'_>) {
-    quantise_plain(x, parts);
+    quantise_groups(x, parts, largest, round);
 }
 
 #[inline(always)]
-fn quantise_plain(x: &[f32], (values, scales, sums, halves): Parts<'_>) {
+fn quantise_groups(
+    x: &[f32],
+    (values, scales, sums, halves): Parts<'_>,
+    largest: impl Fn(&[f32; GROUP]) -> f32,
+    round: impl Fn(&[f32; GROUP], f32, &mut [i8; GROUP]) -> [i32; 2],
+) {
     let (x, _) = x.as_chunks::<GROUP>();
     let (values, _) = values.as_chunks_mut::<GROUP>();
     let (halves, _) = halves.as_chunks_mut::<2>();
     let sums = sums.iter_mut().zip(halves);
     for (((x, values), scale), (sum, halves)) in x.iter().zip(values).zip(scales).zip(sums) {
-        // As integers, so that the largest is found without a branch, and what is not a number stays the largest.
-        let largest = x
-            .iter()
-            .fold(0, |largest: u32, x| largest.max(x.to_bits() & 0x7fff_ffff));
-        let largest = f32::from_bits(largest);
+        let largest = largest(x);
         *scale = largest / 127.0;
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        let mut total = [0; GROUP];
-        for ((value, total), x) in values.iter_mut().zip(&mut total).zip(x) {
-            let rounded = (x * inverse + ROUNDER).to_bits() as i32 - ROUNDER.to_bits() as i32;
-            *value = rounded as i8;
-            *total = i32::from(*value);
-        }
-        let (first, second) = total.split_at(HALF);
-        let (first, second): (i32, i32) = (first.iter().sum(), second.iter().sum());
+        let [first, second] = round(x, inverse, values);
         *sum = (first + second) as f32 * *scale;
         *halves = [first as f32 * *scale, second as f32 * *scale];
     }
+}
+
+/// Largest absolute value, found as the integer that its bits are: without a branch, and what is not a number
+/// stays the largest.
+#[inline(always)]
+fn largest(x: &[f32; GROUP]) -> f32 {
+    let bits = x.iter().map(|x| x.to_bits() & 0x7fff_ffff);
+    f32::from_bits(bits.fold(0, u32::max))
+}
+
+/// Write the integers nearest to `x * inverse` (ties to even); returns the sums of both halves.
+#[inline(always)]
+fn round(x: &[f32; GROUP], inverse: f32, values: &mut [i8; GROUP]) -> [i32; 2] {
+    let mut total = [0; GROUP];
+    for ((value, total), x) in values.iter_mut().zip(&mut total).zip(x) {
+        let rounded = (x * inverse + ROUNDER).to_bits() as i32 - ROUNDER.to_bits() as i32;
+        *value = rounded as i8;
+        *total = i32::from(*value);
+    }
+    let (first, second) = total.split_at(HALF);
+    [first.iter().sum(), second.iter().sum()]
 }
 
 #[cfg(test)]
@@ -150,15 +168,15 @@ mod tests {
         for level in SimdLevel::available() {
             let mut quantised = Activations::default();
             quantised.quantise(&Pool::new(2), &x, 96, level);
-            assert_eq!(quantised.rows(), 2);
-            for (row, x) in x.chunks(96).enumerate() {
-                let row = quantised.row(row);
+            assert_eq!(quantised.values.len(), 192);
+            for (index, x) in x.chunks(96).enumerate() {
+                let row = quantised.row(index, GROUP);
                 for (i, x) in x.iter().enumerate() {
                     let step = row.scales[i / GROUP];
                     assert!((f32::from(row.values[i]) * step - x).abs() <= step * 0.5001);
                 }
                 for group in [HALF, GROUP] {
-                    for (i, sum) in row.sums(group).iter().enumerate() {
+                    for (i, sum) in quantised.row(index, group).sums.iter().enumerate() {
                         let values = &row.values[i * group..][..group];
                         let total: i32 = values.iter().map(|&value| i32::from(value)).sum();
                         assert_eq!(*sum, total as f32 * row.scales[i * group / GROUP]);
@@ -169,12 +187,32 @@ mod tests {
     }
 
     #[test]
+    fn all_levels_round_alike() {
+        let mut x: Vec<f32> = (0..256).map(|i| (i as f32 * 0.9).cos() * 0.3).collect();
+        // With the largest at 127, halves of a step are ties.
+        x[..4].copy_from_slice(&[127.0, 2.5, 3.5, -0.5]);
+        let quantised = SimdLevel::available().map(|level| {
+            let mut quantised = Activations::default();
+            quantised.quantise(&Pool::new(1), &x, 256, level);
+            quantised
+        });
+        let quantised: Vec<_> = quantised.collect();
+        assert_eq!(quantised[0].values[..4], [127, 2, 4, 0]);
+        for other in &quantised {
+            assert_eq!(other.values, quantised[0].values);
+            assert_eq!(other.scales, quantised[0].scales);
+            assert_eq!(other.sums, quantised[0].sums);
+            assert_eq!(other.half_sums, quantised[0].half_sums);
+        }
+    }
+
+    #[test]
     fn zeros_stay_zero_and_nonsense_is_seen() {
         let mut quantised = Activations::default();
         let mut x = vec![0.0; 64];
         x[40] = f32::NAN;
         quantised.quantise(&Pool::new(1), &x, 64, SimdLevel::Scalar);
-        let row = quantised.row(0);
+        let row = quantised.row(0, GROUP);
         assert_eq!(row.scales[0], 0.0);
         assert!(row.values[..32].iter().all(|value| *value == 0));
         assert!(row.scales[1].is_nan());

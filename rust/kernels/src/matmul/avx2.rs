@@ -46,7 +46,6 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
     out: &mut [Lanes; M],
 ) {
     let bytes = N * 64 / if NIBBLES { 2 } else { 1 };
-    let sums: [&[f32]; M] = std::array::from_fn(|m| rows[m].sums(N * 4));
     let (stored_bias, taken) = if NIBBLES {
         (-tile.bias as f32, 0)
     } else {
@@ -79,7 +78,7 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
             for m in 0..M {
                 let part = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[m]), scale);
                 let step = _mm256_set1_ps(*rows[m].scales.get_unchecked(first / GROUP));
-                let sum = _mm256_set1_ps(*sums[m].get_unchecked(group));
+                let sum = _mm256_set1_ps(*rows[m].sums.get_unchecked(group));
                 results[m] = _mm256_fmadd_ps(part, step, results[m]);
                 results[m] = _mm256_fmadd_ps(offset, sum, results[m]);
             }

@@ -46,7 +46,6 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
 ) {
     let bytes = N * 64 / if NIBBLES { 2 } else { 1 };
     let bias = _mm512_set1_ps(-tile.bias as f32);
-    let sums: [&[f32]; M] = std::array::from_fn(|m| rows[m].sums(N * 4));
     let mut results = [_mm512_setzero_ps(); M];
     for group in 0..tile.groups {
         let first = group * N * 4;
@@ -55,7 +54,7 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
         unsafe {
             let weights = tile.weights.as_ptr().add(group * bytes);
             let number = tile.first + group * 16;
-            if M <= 4 {
+            {
                 let ahead = number + NUMBERS_AHEAD;
                 _mm_prefetch::<_MM_HINT_T0>(tile.scales.place(ahead));
                 if let Some(offsets) = tile.offsets {
@@ -75,7 +74,7 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
             for m in 0..M {
                 let part = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[m]), scale);
                 let step = _mm512_set1_ps(*rows[m].scales.get_unchecked(first / GROUP));
-                let sum = _mm512_set1_ps(*sums[m].get_unchecked(group));
+                let sum = _mm512_set1_ps(*rows[m].sums.get_unchecked(group));
                 results[m] = _mm512_fmadd_ps(part, step, results[m]);
                 results[m] = _mm512_fmadd_ps(offset, sum, results[m]);
             }

@@ -10,10 +10,12 @@ mod float_tiles;
 mod integer_tiles;
 mod memory;
 mod numbers;
+#[cfg(target_arch = "x86_64")]
+mod rounding;
 mod scalar;
 
 pub(crate) use activations::Activations;
-pub(crate) use dispatch::integer_products;
+pub(crate) use dispatch::{integer_products, rows_at_once};
 pub(crate) use float_tiles::{FloatTiles, float_products};
 pub(crate) use integer_tiles::IntegerTiles;
 

@@ -7,8 +7,7 @@ use super::{Lanes, TILE};
 /// The products of one tile with one row.
 pub(super) fn products(tile: &Tile<'_>, row: Row<'_>, out: &mut Lanes) {
     *out = [0.0; TILE];
-    let sums = row.sums(tile.group);
-    for (group, sum) in sums.iter().enumerate() {
+    for (group, sum) in row.sums.iter().enumerate() {
         let first = group * tile.group;
         let values = &row.values[first..first + tile.group];
         for (lane, out) in out.iter_mut().enumerate() {
