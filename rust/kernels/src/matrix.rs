@@ -94,7 +94,7 @@ impl Output {
 }
 
 thread_local! {
-    /// Decoded tiles of the types that are not multiplied as they are stored.
+    /// The decoded tile, where weights are not multiplied as they are stored.
     static DECODED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -293,21 +293,15 @@ impl Product<'_> {
                     self.out.write(m, &out, lanes);
                 });
             }
-            Part::Integer(tiles) => DECODED.with_borrow_mut(|buffer| {
-                tiles.decode(index, buffer);
-                self.floats(buffer, &out);
+            Part::Integer(tiles) => DECODED.with_borrow_mut(|tile| {
+                tiles.decode(index, tile);
+                float_products(level, tile, self.x, |m, lanes| {
+                    self.out.write(m, &out, lanes);
+                });
             }),
-            Part::Float(tiles) => {
-                DECODED.with_borrow_mut(|buffer| self.floats(tiles.tile(index, buffer), &out));
-            }
-        }
-    }
-
-    fn floats(&self, tile: &[f32], out: &Range<usize>) {
-        let mut lanes = [0.0; TILE];
-        for (m, x) in self.x.chunks_exact(self.matrix.cols).enumerate() {
-            float_products(self.matrix.level, tile, x, &mut lanes);
-            self.out.write(m, out, &lanes);
+            Part::Float(tiles) => tiles.products(level, index, self.x, |m, lanes| {
+                self.out.write(m, &out, lanes);
+            }),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Weights in floating point, in tiles: for each column 16 rows side by side.
 
-use half::slice::HalfFloatSliceExt;
-
+#[cfg(target_arch = "x86_64")]
+use super::float_vectors::{self, Vector};
 use super::memory::{Piece, Plain};
 use super::{Lanes, TILE};
 use crate::{BlockType, KernelError, SimdLevel, dequantize};
 
 /// Partial sums of a product; they keep the error of long rows small and the vector units busy.
-const PARTS: usize = 4;
+pub(super) const PARTS: usize = 4;
 
 /// A `[rows, cols]` of f32, f16 or bf16.
 #[derive(Debug)]
@@ -66,22 +66,21 @@ impl FloatTiles {
         }
     }
 
-    /// The values of a tile as f32, `[cols, 16]`; `buffer` holds them if they are stored otherwise.
-    pub fn tile<'a>(&'a self, index: usize, buffer: &'a mut Vec<f32>) -> &'a [f32] {
+    /// Call `write(row, results)` for every row of `x` with the products of a tile.
+    pub fn products(
+        &self,
+        level: SimdLevel,
+        index: usize,
+        x: &[f32],
+        write: impl FnMut(usize, &Lanes),
+    ) {
         let size = TILE * self.cols;
         let span = index * size..(index + 1) * size;
         match &self.values {
-            Values::F32(values) => return &values[span],
-            Values::F16(values) => {
-                buffer.resize(size, 0.0);
-                values[span].convert_to_f32_slice(buffer);
-            }
-            Values::BF16(values) => {
-                buffer.resize(size, 0.0);
-                values[span].convert_to_f32_slice(buffer);
-            }
+            Values::F32(values) => float_products(level, &values[span], x, write),
+            Values::F16(values) => float_products(level, &values[span], x, write),
+            Values::BF16(values) => float_products(level, &values[span], x, write),
         }
-        buffer
     }
 }
 
@@ -105,53 +104,81 @@ fn tiled<const N: usize, T: Plain>(
     Ok(values)
 }
 
-/// The products of a tile `[cols, 16]` with one row.
-pub(crate) fn float_products(level: SimdLevel, tile: &[f32], x: &[f32], out: &mut Lanes) {
+/// Numbers of a tile.
+pub(crate) trait Weight: Plain + Into<f32> + Vector {}
+
+impl Weight for f32 {}
+impl Weight for half::f16 {}
+impl Weight for half::bf16 {}
+
+/// Numbers that need no vectors.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) trait Vector {}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl<T> Vector for T {}
+
+/// Call `write(row, results)` for every row of `x` with the products of a tile `[cols, 16]`. A row's results do
+/// not depend on the others.
+pub(crate) fn float_products<T: Weight>(
+    level: SimdLevel,
+    tile: &[T],
+    x: &[f32],
+    mut write: impl FnMut(usize, &Lanes),
+) {
+    let cols = tile.len() / TILE;
+    let rows = x.len() / cols;
+    let mut row = 0;
+    while row < rows {
+        let x = &x[row * cols..];
+        row += match rows - row {
+            4.. if level == SimdLevel::Avx512 => some::<4, T>(level, tile, x, row, &mut write),
+            2.. => some::<2, T>(level, tile, x, row, &mut write),
+            _ => some::<1, T>(level, tile, x, row, &mut write),
+        };
+    }
+}
+
+/// The first `M` rows of `x`; returns `M`.
+fn some<const M: usize, T: Weight>(
+    level: SimdLevel,
+    tile: &[T],
+    x: &[f32],
+    first: usize,
+    write: &mut impl FnMut(usize, &Lanes),
+) -> usize {
+    let cols = tile.len() / TILE;
+    let rows: [&[f32]; M] = std::array::from_fn(|m| &x[m * cols..(m + 1) * cols]);
+    let mut out = [[0.0; TILE]; M];
     match level {
         // SAFETY: the level says what the processor has.
         #[cfg(target_arch = "x86_64")]
-        SimdLevel::Avx512 => unsafe { with_avx512(tile, x, out) },
+        SimdLevel::Avx512 => unsafe { float_vectors::with_avx512(tile, &rows, &mut out) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        SimdLevel::Avx2 => unsafe { with_avx2(tile, x, out) },
-        _ => plain(tile, x, out),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn with_avx512(tile: &[f32], x: &[f32], out: &mut Lanes) {
-    plain(tile, x, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn with_avx2(tile: &[f32], x: &[f32], out: &mut Lanes) {
-    plain(tile, x, out);
-}
-
-#[inline(always)]
-fn plain(tile: &[f32], x: &[f32], out: &mut Lanes) {
-    let (tile, _) = tile.as_chunks::<TILE>();
-    let mut parts = [[0.0; TILE]; PARTS];
-    let (weights, last_weights) = tile.as_chunks::<PARTS>();
-    let (x, last_x) = x.as_chunks::<PARTS>();
-    for (weights, x) in weights.iter().zip(x) {
-        for ((part, weights), x) in parts.iter_mut().zip(weights).zip(x) {
-            add(part, weights, *x);
+        SimdLevel::Avx2 => unsafe { float_vectors::with_avx2(tile, &rows, &mut out) },
+        _ => {
+            for (row, out) in rows.iter().zip(&mut out) {
+                plain(tile, row, out);
+            }
         }
     }
-    for ((part, weights), x) in parts.iter_mut().zip(last_weights).zip(last_x) {
-        add(part, weights, *x);
+    for (m, out) in out.iter().enumerate() {
+        write(first + m, out);
+    }
+    M
+}
+
+fn plain<T: Weight>(tile: &[T], x: &[f32], out: &mut Lanes) {
+    let (tile, _) = tile.as_chunks::<TILE>();
+    let mut parts = [[0.0; TILE]; PARTS];
+    for (col, (weights, x)) in tile.iter().zip(x).enumerate() {
+        for (part, weight) in parts[col % PARTS].iter_mut().zip(weights) {
+            let weight: f32 = (*weight).into();
+            *part += weight * x;
+        }
     }
     for (lane, out) in out.iter_mut().enumerate() {
         *out = (parts[0][lane] + parts[1][lane]) + (parts[2][lane] + parts[3][lane]);
-    }
-}
-
-#[inline(always)]
-fn add(part: &mut Lanes, weights: &Lanes, x: f32) {
-    for (part, weight) in part.iter_mut().zip(weights) {
-        *part += weight * x;
     }
 }

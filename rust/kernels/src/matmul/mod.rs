@@ -7,6 +7,8 @@ mod avx2;
 mod avx512;
 mod dispatch;
 mod float_tiles;
+#[cfg(target_arch = "x86_64")]
+mod float_vectors;
 mod integer_tiles;
 mod memory;
 mod numbers;
