@@ -43,10 +43,12 @@ def sources() -> dict[Path, str]:
     return {path: path.read_text() for path in PACKAGE.rglob("*.py") if "config" not in path.parts}
 
 
-@pytest.mark.parametrize(("schema", "key"), ALL_KEYS)
+# The only legal value is candle; the loader itself refuses all others.
+ONE_VALUE = {("HarnessEntry", "name"), ("ModelProfile", "harness"), ("DefaultModel", "harness")}
+
+
+@pytest.mark.parametrize(("schema", "key"), sorted(set(ALL_KEYS) - ONE_VALUE))
 def test_every_key_is_read_by_code(schema: str, key: str) -> None:
-    if (schema, key) in {("HarnessEntry", "name"), ("ModelProfile", "harness"), ("DefaultModel", "harness")}:
-        pytest.skip("the only legal value is candle; the loader itself refuses all others")
     if schema == "Cost":
         key = "cost"  # shown to clients as a whole
     if (schema, key) in {("ModelProfile", "residency_priority"), ("GatewayConfig", "models_config")}:
