@@ -11,6 +11,11 @@ use super::activations::{GROUP, Row};
 use super::integer_tiles::Tile;
 use super::numbers::Numbers;
 
+/// How weights are stored: each in a byte, two in a byte, or two codes of a table in a byte.
+const BYTES: u8 = 0;
+const NIBBLES: u8 = 1;
+const CODES: u8 = 2;
+
 /// The products of one tile with `M` rows.
 ///
 /// # Safety
@@ -24,11 +29,12 @@ pub(super) unsafe fn products<const M: usize>(
     for half in 0..2 {
         // SAFETY: as the caller promised; the constants are the tile's own.
         unsafe {
-            match (tile.nibbles, tile.group) {
-                (true, 32) => inner::<M, true, 8>(tile, rows, half, out),
-                (true, _) => inner::<M, true, 4>(tile, rows, half, out),
-                (false, 32) => inner::<M, false, 8>(tile, rows, half, out),
-                (false, _) => inner::<M, false, 4>(tile, rows, half, out),
+            match (tile.nibbles, tile.group, tile.table) {
+                (true, 32, Some(_)) => inner::<M, CODES, 8>(tile, rows, half, out),
+                (true, 32, None) => inner::<M, NIBBLES, 8>(tile, rows, half, out),
+                (true, ..) => inner::<M, NIBBLES, 4>(tile, rows, half, out),
+                (false, 32, _) => inner::<M, BYTES, 8>(tile, rows, half, out),
+                (false, ..) => inner::<M, BYTES, 4>(tile, rows, half, out),
             }
         }
     }
@@ -39,17 +45,22 @@ const AHEAD: usize = 4096;
 
 /// `N` vectors of four columns are a group; 8 rows of the tile from `8 * half` on.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
+unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     tile: &Tile<'_>,
     rows: &[Row<'_>; M],
     half: usize,
     out: &mut [Lanes; M],
 ) {
-    let bytes = N * 64 / if NIBBLES { 2 } else { 1 };
-    let (stored_bias, taken) = if NIBBLES {
+    let bytes = N * 64 / if FORM == BYTES { 1 } else { 2 };
+    let (stored_bias, taken) = if FORM == NIBBLES {
         (-tile.bias as f32, 0)
     } else {
         (0.0, tile.bias as i8)
+    };
+    let table = match tile.table {
+        // SAFETY: the table has 16 bytes.
+        Some(table) => unsafe { _mm_loadu_si128(table.as_ptr().cast()) },
+        None => _mm_setzero_si128(),
     };
     let mut results = [_mm256_setzero_ps(); M];
     for group in 0..tile.groups {
@@ -64,10 +75,10 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
                 }
             }
             let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
-            let totals = if NIBBLES {
+            let totals = if FORM == NIBBLES {
                 of_nibbles::<M, N>(weights, &x)
             } else {
-                of_bytes::<M, N>(weights, &x, taken)
+                of_signed::<M, FORM, N>(weights, &x, taken, table)
             };
             let number = tile.first + group * 16 + half * 8;
             let scale = numbers(tile.scales, number);
@@ -125,17 +136,31 @@ unsafe fn of_nibbles<const M: usize, const N: usize>(
 /// A group of weights and columns is there.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn of_bytes<const M: usize, const N: usize>(
+unsafe fn of_signed<const M: usize, const FORM: u8, const N: usize>(
     weights: *const u8,
     x: &[*const i8; M],
     bias: i8,
+    table: __m128i,
 ) -> [__m256i; M] {
+    let table = _mm256_broadcastsi128_si256(table);
+    let low = _mm256_set1_epi8(15);
     let (bias, ones) = (_mm256_set1_epi8(bias), _mm256_set1_epi16(1));
     let mut totals = [_mm256_setzero_si256(); M];
     for v in 0..N {
         // SAFETY: as the caller promised.
         unsafe {
-            let weight = _mm256_sub_epi8(_mm256_loadu_si256(weights.add(v * 64).cast()), bias);
+            let stored = if FORM == BYTES {
+                _mm256_loadu_si256(weights.add(v * 64).cast())
+            } else {
+                let both = _mm256_loadu_si256(weights.add(v % (N / 2) * 64).cast());
+                let code = if v < N / 2 {
+                    both
+                } else {
+                    _mm256_srli_epi16::<4>(both)
+                };
+                _mm256_shuffle_epi8(table, _mm256_and_si256(code, low))
+            };
+            let weight = _mm256_sub_epi8(stored, bias);
             let size = _mm256_abs_epi8(weight);
             for m in 0..M {
                 let signed = _mm256_sign_epi8(four(x[m], v), weight);

@@ -11,6 +11,11 @@ use super::activations::{GROUP, Row};
 use super::integer_tiles::Tile;
 use super::numbers::Numbers;
 
+/// How weights are stored: each in a byte, two in a byte, or two codes of a table in a byte.
+const BYTES: u8 = 0;
+const NIBBLES: u8 = 1;
+const CODES: u8 = 2;
+
 /// The products of one tile with `M` rows.
 ///
 /// # Safety
@@ -23,11 +28,12 @@ pub(super) unsafe fn products<const M: usize>(
 ) {
     // SAFETY: as the caller promised; the constants are the tile's own.
     unsafe {
-        match (tile.nibbles, tile.group) {
-            (true, 32) => inner::<M, true, 8>(tile, rows, out),
-            (true, _) => inner::<M, true, 4>(tile, rows, out),
-            (false, 32) => inner::<M, false, 8>(tile, rows, out),
-            (false, _) => inner::<M, false, 4>(tile, rows, out),
+        match (tile.nibbles, tile.group, tile.table) {
+            (true, 32, Some(_)) => inner::<M, CODES, 8>(tile, rows, out),
+            (true, 32, None) => inner::<M, NIBBLES, 8>(tile, rows, out),
+            (true, ..) => inner::<M, NIBBLES, 4>(tile, rows, out),
+            (false, 32, _) => inner::<M, BYTES, 8>(tile, rows, out),
+            (false, ..) => inner::<M, BYTES, 4>(tile, rows, out),
         }
     }
 }
@@ -39,12 +45,17 @@ const NUMBERS_AHEAD: usize = AHEAD / 16;
 
 /// `N` vectors of four columns are a group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
+unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     tile: &Tile<'_>,
     rows: &[Row<'_>; M],
     out: &mut [Lanes; M],
 ) {
-    let bytes = N * 64 / if NIBBLES { 2 } else { 1 };
+    let bytes = N * 64 / if FORM == BYTES { 1 } else { 2 };
+    let table = match tile.table {
+        // SAFETY: the table has 16 bytes.
+        Some(table) => unsafe { _mm_loadu_si128(table.as_ptr().cast()) },
+        None => _mm_setzero_si128(),
+    };
     let bias = _mm512_set1_ps(-tile.bias as f32);
     let mut results = [_mm512_setzero_ps(); M];
     for group in 0..tile.groups {
@@ -65,7 +76,7 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
                 }
             }
             let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
-            let totals = totals::<M, NIBBLES, N>(weights, &x);
+            let totals = totals::<M, FORM, N>(weights, &x, table);
             let scale = numbers(tile.scales, number);
             let offset = match tile.offsets {
                 Some(offsets) => numbers(offsets, number),
@@ -92,32 +103,38 @@ unsafe fn inner<const M: usize, const NIBBLES: bool, const N: usize>(
 /// A group of weights and columns is there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn totals<const M: usize, const NIBBLES: bool, const N: usize>(
+unsafe fn totals<const M: usize, const FORM: u8, const N: usize>(
     weights: *const u8,
     x: &[*const i8; M],
+    table: __m128i,
 ) -> [__m512i; M] {
+    let table = _mm512_broadcast_i32x4(table);
     let low = _mm512_set1_epi8(15);
     let mut totals = [_mm512_setzero_si512(); M];
     // SAFETY: as the caller promised.
     unsafe {
-        if NIBBLES {
-            for v in 0..N / 2 {
-                let both = _mm512_loadu_si512(weights.add(v * 64).cast());
-                let one = _mm512_and_si512(both, low);
-                let other = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
-                for m in 0..M {
-                    totals[m] = _mm512_dpbusd_epi32(totals[m], one, four(x[m], v));
-                }
-                for m in 0..M {
-                    totals[m] = _mm512_dpbusd_epi32(totals[m], other, four(x[m], v + N / 2));
-                }
-            }
-        } else {
+        if FORM == BYTES {
             for v in 0..N {
                 let weight = _mm512_loadu_si512(weights.add(v * 64).cast());
                 for m in 0..M {
                     totals[m] = _mm512_dpbusd_epi32(totals[m], weight, four(x[m], v));
                 }
+            }
+            return totals;
+        }
+        for v in 0..N / 2 {
+            let both = _mm512_loadu_si512(weights.add(v * 64).cast());
+            let mut one = _mm512_and_si512(both, low);
+            let mut other = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
+            if FORM == CODES {
+                one = _mm512_shuffle_epi8(table, one);
+                other = _mm512_shuffle_epi8(table, other);
+            }
+            for m in 0..M {
+                totals[m] = _mm512_dpbusd_epi32(totals[m], one, four(x[m], v));
+            }
+            for m in 0..M {
+                totals[m] = _mm512_dpbusd_epi32(totals[m], other, four(x[m], v + N / 2));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Quantised weights in tiles: 16 rows side by side, four columns of each row together.
 //!
 //! A group of 16 or 32 columns is a number of 64-byte vectors. Vector `v` holds for each of the 16 rows the four
-//! columns `4v..4v+4`; with four-bit weights its low halves hold these and its high halves those of vector
+//! columns `4v..4v+4`; with four-bit weights, which may be codes of a table, its low halves hold these and its high halves those of vector
 //! `v + n/2`. Weights are stored without sign, `bias` more than they are; only types without offsets have a bias.
 
 use std::sync::Mutex;
@@ -27,6 +27,7 @@ pub(crate) struct IntegerTiles {
     /// Whether two weights share a byte.
     pub nibbles: bool,
     pub bias: i32,
+    table: Option<Table>,
     weights: Piece<u8>,
     scales: Numbers,
     /// Added to `weight * scale`.
@@ -44,7 +45,12 @@ pub(crate) struct Tile<'a> {
     pub group: usize,
     pub nibbles: bool,
     pub bias: i32,
+    /// What half bytes stand for, if not for themselves.
+    pub table: Option<&'a Table>,
 }
+
+/// Weights, `bias` more than they are.
+pub(crate) type Table = [u8; 16];
 
 /// What the weights of a type look like.
 struct Form {
@@ -60,7 +66,9 @@ fn form(ty: BlockType) -> Form {
         BlockType::Q4_1 | BlockType::Q4K => (32, true, 0, true),
         BlockType::Q2K => (16, true, 0, true),
         BlockType::Q3K => (16, true, 4, false),
-        BlockType::Q5_0 | BlockType::MXFP4 => (32, false, 16, false),
+        BlockType::Q5_0 => (32, false, 16, false),
+        BlockType::MXFP4 => (32, true, 16, false),
+        BlockType::IQ4NL | BlockType::IQ4XS => (32, true, BYTE_BIAS, false),
         BlockType::Q5_1 | BlockType::Q5K => (32, false, 0, true),
         BlockType::Q6K => (16, false, 32, false),
         _ => (32, false, BYTE_BIAS, false),
@@ -71,6 +79,23 @@ fn form(ty: BlockType) -> Form {
         bias,
         has_offsets,
     }
+}
+
+/// The table of a type whose half bytes are codes: the last 16 bytes of a block are 32 of these.
+fn table(ty: BlockType, decode: Decode, bias: i32) -> Option<Table> {
+    if !matches!(ty, BlockType::MXFP4 | BlockType::IQ4NL | BlockType::IQ4XS) {
+        return None;
+    }
+    let mut block = vec![0; ty.block_bytes()];
+    for (code, byte) in block.iter_mut().rev().take(16).rev().enumerate() {
+        *byte = code as u8;
+    }
+    let mut integers = Integers::new();
+    decode(&block, &mut integers);
+    let first = ty.block_len() - 32;
+    Some(std::array::from_fn(|code| {
+        (i32::from(integers.values[first + code]) + bias) as u8
+    }))
 }
 
 impl IntegerTiles {
@@ -99,8 +124,10 @@ impl IntegerTiles {
         let mut weights = size.and_then(Piece::zeros).ok_or_else(large)?;
         let mut scales = vec![0.0; tiles * TILE * groups];
         let mut offsets = vec![0.0; if has_offsets { scales.len() } else { 0 }];
+        let table = table(ty, decode, bias);
         let writer = Writer {
             decode,
+            table,
             group,
             nibbles,
             bias,
@@ -136,6 +163,7 @@ impl IntegerTiles {
             group,
             nibbles,
             bias,
+            table,
             weights,
             scales: Numbers::new(&scales).ok_or_else(large)?,
             offsets,
@@ -163,6 +191,7 @@ impl IntegerTiles {
             group: self.group,
             nibbles: self.nibbles,
             bias: self.bias,
+            table: self.table.as_ref(),
         }
     }
 
@@ -191,11 +220,12 @@ impl Tile<'_> {
         let (at, high) = place(lane, col, self.group, self.nibbles);
         let bytes = self.group * TILE / if self.nibbles { 2 } else { 1 };
         let byte = self.weights[group * bytes + at];
-        i32::from(match (self.nibbles, high) {
+        let code = match (self.nibbles, high) {
             (false, _) => byte,
             (true, false) => byte & 15,
             (true, true) => byte >> 4,
-        })
+        };
+        i32::from(self.table.map_or(code, |table| table[usize::from(code)]))
     }
 
     fn value(&self, lane: usize, col: usize) -> f32 {
@@ -219,6 +249,7 @@ fn place(lane: usize, col: usize, group: usize, nibbles: bool) -> (usize, bool) 
 
 struct Writer {
     decode: Decode,
+    table: Option<Table>,
     group: usize,
     nibbles: bool,
     bias: i32,
@@ -254,8 +285,15 @@ impl Writer {
     fn group(&self, values: &[i8], lane: usize, weights: &mut [u8]) {
         for (col, value) in values.iter().enumerate() {
             let (at, high) = place(lane, col, self.group, self.nibbles);
-            let stored = (i32::from(*value) + self.bias) as u8;
+            let weight = (i32::from(*value) + self.bias) as u8;
+            let stored = self.table.map_or(weight, |table| code(&table, weight));
             weights[at] |= if high { stored << 4 } else { stored };
         }
     }
+}
+
+/// The first code that stands for a weight of the table.
+fn code(table: &Table, weight: u8) -> u8 {
+    let place = table.iter().position(|entry| *entry == weight);
+    place.unwrap_or_default() as u8
 }
