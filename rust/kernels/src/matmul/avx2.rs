@@ -10,11 +10,7 @@ use super::Lanes;
 use super::activations::{GROUP, Row};
 use super::integer_tiles::Tile;
 use super::numbers::Numbers;
-
-/// How weights are stored: each in a byte, two in a byte, or two codes of a table in a byte.
-const BYTES: u8 = 0;
-const NIBBLES: u8 = 1;
-const CODES: u8 = 2;
+use super::vectors::{BYTES, CODES, NIBBLES, ask_ahead, table};
 
 /// The products of one tile with `M` rows.
 ///
@@ -40,9 +36,6 @@ pub(super) unsafe fn products<const M: usize>(
     }
 }
 
-/// Bytes ahead of the weights in use that are asked for when memory is what one waits for.
-const AHEAD: usize = 4096;
-
 /// `N` vectors of four columns are a group; 8 rows of the tile from `8 * half` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
@@ -57,23 +50,16 @@ unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     } else {
         (0.0, tile.bias as i8)
     };
-    let table = match tile.table {
-        // SAFETY: the table has 16 bytes.
-        Some(table) => unsafe { _mm_loadu_si128(table.as_ptr().cast()) },
-        None => _mm_setzero_si128(),
-    };
+    let table = table(tile);
     let mut results = [_mm256_setzero_ps(); M];
     for group in 0..tile.groups {
         let first = group * N * 4;
-        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns. Asking for memory
-        // ahead reads nothing.
+        if half == 0 {
+            ask_ahead(tile, group, bytes / 64);
+        }
+        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns.
         unsafe {
             let weights = tile.weights.as_ptr().add(group * bytes + half * 32);
-            if M <= 4 && half == 0 {
-                for line in 0..bytes / 64 {
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
-                }
-            }
             let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
             let totals = if FORM == NIBBLES {
                 of_nibbles::<M, N>(weights, &x)
@@ -86,18 +72,45 @@ unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
                 Some(offsets) => numbers(offsets, number),
                 None => _mm256_mul_ps(_mm256_set1_ps(stored_bias), scale),
             };
-            for m in 0..M {
-                let part = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[m]), scale);
-                let step = _mm256_set1_ps(*rows[m].scales.get_unchecked(first / GROUP));
-                let sum = _mm256_set1_ps(*rows[m].sums.get_unchecked(group));
-                results[m] = _mm256_fmadd_ps(part, step, results[m]);
-                results[m] = _mm256_fmadd_ps(offset, sum, results[m]);
-            }
+            add(
+                &mut results,
+                &totals,
+                rows,
+                (group, first / GROUP),
+                (scale, offset),
+            );
         }
     }
     for (out, result) in out.iter_mut().zip(results) {
         // SAFETY: the array has 16 values.
         unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(half * 8), result) };
+    }
+}
+
+/// Add the totals of one group to the results.
+///
+/// # Safety
+/// Every row has a sum of the first number and a scale of the second.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn add<const M: usize>(
+    results: &mut [__m256; M],
+    totals: &[__m256i; M],
+    rows: &[Row<'_>; M],
+    (group, step): (usize, usize),
+    (scale, offset): (__m256, __m256),
+) {
+    for m in 0..M {
+        let part = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[m]), scale);
+        // SAFETY: as the caller promised.
+        let (step, sum) = unsafe {
+            (
+                *rows[m].scales.get_unchecked(step),
+                *rows[m].sums.get_unchecked(group),
+            )
+        };
+        results[m] = _mm256_fmadd_ps(part, _mm256_set1_ps(step), results[m]);
+        results[m] = _mm256_fmadd_ps(offset, _mm256_set1_ps(sum), results[m]);
     }
 }
 

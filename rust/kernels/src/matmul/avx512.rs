@@ -10,11 +10,7 @@ use super::Lanes;
 use super::activations::{GROUP, Row};
 use super::integer_tiles::Tile;
 use super::numbers::Numbers;
-
-/// How weights are stored: each in a byte, two in a byte, or two codes of a table in a byte.
-const BYTES: u8 = 0;
-const NIBBLES: u8 = 1;
-const CODES: u8 = 2;
+use super::vectors::{BYTES, CODES, NIBBLES, ask_ahead, table};
 
 /// The products of one tile with `M` rows.
 ///
@@ -38,11 +34,6 @@ pub(super) unsafe fn products<const M: usize>(
     }
 }
 
-/// Bytes ahead of the weights in use that are asked for when memory is what one waits for.
-const AHEAD: usize = 8192;
-/// Scales ahead.
-const NUMBERS_AHEAD: usize = AHEAD / 16;
-
 /// `N` vectors of four columns are a group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
@@ -51,30 +42,16 @@ unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     out: &mut [Lanes; M],
 ) {
     let bytes = N * 64 / if FORM == BYTES { 1 } else { 2 };
-    let table = match tile.table {
-        // SAFETY: the table has 16 bytes.
-        Some(table) => unsafe { _mm_loadu_si128(table.as_ptr().cast()) },
-        None => _mm_setzero_si128(),
-    };
+    let table = table(tile);
     let bias = _mm512_set1_ps(-tile.bias as f32);
     let mut results = [_mm512_setzero_ps(); M];
     for group in 0..tile.groups {
         let first = group * N * 4;
-        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns. Asking for memory
-        // ahead reads nothing.
+        ask_ahead(tile, group, bytes / 64);
+        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns.
         unsafe {
             let weights = tile.weights.as_ptr().add(group * bytes);
             let number = tile.first + group * 16;
-            {
-                let ahead = number + NUMBERS_AHEAD;
-                _mm_prefetch::<_MM_HINT_T0>(tile.scales.place(ahead));
-                if let Some(offsets) = tile.offsets {
-                    _mm_prefetch::<_MM_HINT_T0>(offsets.place(ahead));
-                }
-                for line in 0..bytes / 64 {
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
-                }
-            }
             let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
             let totals = totals::<M, FORM, N>(weights, &x, table);
             let scale = numbers(tile.scales, number);
@@ -82,18 +59,45 @@ unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
                 Some(offsets) => numbers(offsets, number),
                 None => _mm512_mul_ps(bias, scale),
             };
-            for m in 0..M {
-                let part = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[m]), scale);
-                let step = _mm512_set1_ps(*rows[m].scales.get_unchecked(first / GROUP));
-                let sum = _mm512_set1_ps(*rows[m].sums.get_unchecked(group));
-                results[m] = _mm512_fmadd_ps(part, step, results[m]);
-                results[m] = _mm512_fmadd_ps(offset, sum, results[m]);
-            }
+            add(
+                &mut results,
+                &totals,
+                rows,
+                (group, first / GROUP),
+                (scale, offset),
+            );
         }
     }
     for (out, result) in out.iter_mut().zip(results) {
         // SAFETY: the array has 16 values.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), result) };
+    }
+}
+
+/// Add the totals of one group to the results.
+///
+/// # Safety
+/// Every row has a sum of the first number and a scale of the second.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn add<const M: usize>(
+    results: &mut [__m512; M],
+    totals: &[__m512i; M],
+    rows: &[Row<'_>; M],
+    (group, step): (usize, usize),
+    (scale, offset): (__m512, __m512),
+) {
+    for m in 0..M {
+        let part = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[m]), scale);
+        // SAFETY: as the caller promised.
+        let (step, sum) = unsafe {
+            (
+                *rows[m].scales.get_unchecked(step),
+                *rows[m].sums.get_unchecked(group),
+            )
+        };
+        results[m] = _mm512_fmadd_ps(part, _mm512_set1_ps(step), results[m]);
+        results[m] = _mm512_fmadd_ps(offset, _mm512_set1_ps(sum), results[m]);
     }
 }
 

@@ -110,49 +110,25 @@ impl IntegerTiles {
         let Some(decode) = quant::decoder(ty) else {
             return Ok(None);
         };
-        let Form {
-            group,
-            nibbles,
-            bias,
-            has_offsets,
-        } = form(ty);
-        let (tiles, groups) = (rows.div_ceil(TILE), cols / group);
-        let row_bytes = if nibbles { cols / 2 } else { cols };
+        let form = form(ty);
+        let (tiles, groups) = (rows.div_ceil(TILE), cols / form.group);
+        let row_bytes = if form.nibbles { cols / 2 } else { cols };
         let large = || KernelError::TooLarge { what: "matrix" };
         let size = (tiles * TILE).checked_mul(row_bytes);
         // Zero rows fill the last tile: their scale is zero.
         let mut weights = size.and_then(Piece::zeros).ok_or_else(large)?;
         let mut scales = vec![0.0; tiles * TILE * groups];
-        let mut offsets = vec![0.0; if has_offsets { scales.len() } else { 0 }];
-        let table = table(ty, decode, bias);
+        let mut offsets = vec![0.0; if form.has_offsets { scales.len() } else { 0 }];
+        let table = table(ty, decode, form.bias);
         let writer = Writer {
+            ty,
             decode,
             table,
-            group,
-            nibbles,
-            bias,
+            form,
         };
-        let size = TILE * groups;
-        let parts = weights
-            .chunks_mut(TILE * row_bytes)
-            .zip(scales.chunks_mut(size))
-            .zip(src.chunks(TILE * (src.len() / rows)));
-        let mut offset_chunks = offsets.chunks_mut(size);
-        let parts = parts.map(|((weights, scales), blocks)| {
-            let offsets = offset_chunks.next().unwrap_or_default();
-            Mutex::new(Some((blocks, (weights, scales, offsets))))
-        });
-        let parts: Vec<_> = parts.collect();
-        pool.run(parts.len(), &|tile| {
-            let part = parts[tile].lock().ok().and_then(|mut part| part.take());
-            let Some((blocks, (weights, scales, offsets))) = part else {
-                return;
-            };
-            for (lane, blocks) in blocks.chunks_exact(src.len() / rows).enumerate() {
-                writer.row(ty, blocks, lane, (weights, scales, offsets));
-            }
-        });
-        let offsets = if has_offsets {
+        let blocks = src.chunks(TILE * (src.len() / rows));
+        writer.tiles(pool, blocks, (&mut weights, &mut scales, &mut offsets));
+        let offsets = if writer.form.has_offsets {
             Some(Numbers::new(&offsets).ok_or_else(large)?)
         } else {
             None
@@ -160,9 +136,9 @@ impl IntegerTiles {
         Ok(Some(Self {
             rows,
             cols,
-            group,
-            nibbles,
-            bias,
+            group: writer.form.group,
+            nibbles: writer.form.nibbles,
+            bias: writer.form.bias,
             table,
             weights,
             scales: Numbers::new(&scales).ok_or_else(large)?,
@@ -247,45 +223,77 @@ fn place(lane: usize, col: usize, group: usize, nibbles: bool) -> (usize, bool) 
     (vector * TILE * CHUNK + lane * CHUNK + col % CHUNK, high)
 }
 
+/// The weights, scales and offsets of a tile or a matrix, to be written.
+type Parts<'a> = (&'a mut [u8], &'a mut [f32], &'a mut [f32]);
+
 struct Writer {
+    ty: BlockType,
     decode: Decode,
     table: Option<Table>,
-    group: usize,
-    nibbles: bool,
-    bias: i32,
+    form: Form,
 }
 
 impl Writer {
-    /// Write one row of blocks into its lane of a tile's weights, scales and offsets.
-    fn row(
+    /// Write all tiles; `blocks` are those of each.
+    fn tiles<'a>(
         &self,
-        ty: BlockType,
-        blocks: &[u8],
-        lane: usize,
-        (weights, scales, offsets): (&mut [u8], &mut [f32], &mut [f32]),
+        pool: &Pool,
+        blocks: impl ExactSizeIterator<Item = &'a [u8]>,
+        (weights, scales, offsets): Parts<'_>,
     ) {
+        let tiles = blocks.len();
+        let mut offsets = offsets.chunks_mut((scales.len() / tiles).max(1));
+        let parts = weights
+            .chunks_mut(weights.len() / tiles)
+            .zip(scales.chunks_mut(scales.len() / tiles))
+            .zip(blocks);
+        let parts = parts.map(|((weights, scales), blocks)| {
+            let offsets = offsets.next().unwrap_or_default();
+            Mutex::new(Some((blocks, (weights, scales, offsets))))
+        });
+        let parts: Vec<_> = parts.collect();
+        pool.run(parts.len(), &|tile| {
+            let part = parts[tile].lock().ok().and_then(|mut part| part.take());
+            if let Some((blocks, parts)) = part {
+                self.tile(blocks, parts);
+            }
+        });
+    }
+
+    /// Write the rows of one tile.
+    fn tile(&self, blocks: &[u8], (weights, scales, offsets): Parts<'_>) {
+        let groups = scales.len() / TILE;
+        let row = groups * self.form.group / self.ty.block_len() * self.ty.block_bytes();
+        for (lane, blocks) in blocks.chunks_exact(row).enumerate() {
+            self.row(blocks, lane, (weights, scales, offsets));
+        }
+    }
+
+    /// Write one row of blocks into its lane.
+    fn row(&self, blocks: &[u8], lane: usize, (weights, scales, offsets): Parts<'_>) {
         let mut integers = Integers::new();
-        let group_bytes = self.group * TILE / if self.nibbles { 2 } else { 1 };
-        let groups = ty.block_len() / self.group;
-        for (block, bytes) in blocks.chunks_exact(ty.block_bytes()).enumerate() {
+        let size = self.form.group;
+        let group_bytes = size * TILE / if self.form.nibbles { 2 } else { 1 };
+        let groups = self.ty.block_len() / size;
+        for (block, bytes) in blocks.chunks_exact(self.ty.block_bytes()).enumerate() {
             (self.decode)(bytes, &mut integers);
             for part in 0..groups {
                 let group = block * groups + part;
-                let first = part * self.group;
+                let first = part * size;
                 scales[group * TILE + lane] = integers.scales[first / quant::GROUP];
                 if let Some(offset) = offsets.get_mut(group * TILE + lane) {
                     *offset = integers.offsets[first / quant::GROUP];
                 }
                 let weights = &mut weights[group * group_bytes..][..group_bytes];
-                self.group(&integers.values[first..first + self.group], lane, weights);
+                self.group(&integers.values[first..first + size], lane, weights);
             }
         }
     }
 
     fn group(&self, values: &[i8], lane: usize, weights: &mut [u8]) {
         for (col, value) in values.iter().enumerate() {
-            let (at, high) = place(lane, col, self.group, self.nibbles);
-            let weight = (i32::from(*value) + self.bias) as u8;
+            let (at, high) = place(lane, col, self.form.group, self.form.nibbles);
+            let weight = (i32::from(*value) + self.form.bias) as u8;
             let stored = self.table.map_or(weight, |table| code(&table, weight));
             weights[at] |= if high { stored << 4 } else { stored };
         }

@@ -15,6 +15,8 @@ mod numbers;
 #[cfg(target_arch = "x86_64")]
 mod rounding;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 pub(crate) use activations::Activations;
 pub(crate) use dispatch::{integer_products, rows_at_once};

@@ -1,0 +1,47 @@
+//! What the integer kernels of x86-64 share.
+
+use std::arch::x86_64::{__m128i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_setzero_si128};
+
+use super::TILE;
+use super::integer_tiles::Tile;
+
+/// Each weight takes a byte.
+pub(super) const BYTES: u8 = 0;
+/// Two weights share a byte.
+pub(super) const NIBBLES: u8 = 1;
+/// Two codes of a table share a byte.
+pub(super) const CODES: u8 = 2;
+
+/// Bytes ahead of the weights in use that are asked for.
+const AHEAD: usize = 8192;
+/// Scales ahead of those in use.
+const NUMBERS_AHEAD: usize = AHEAD / TILE;
+
+/// Ask the memory for what comes after group `group`; a group has `lines` cache lines of weights.
+#[inline(always)]
+pub(super) fn ask_ahead(tile: &Tile<'_>, group: usize, lines: usize) {
+    let weights = tile.weights.as_ptr();
+    let number = tile.first + group * TILE + NUMBERS_AHEAD;
+    // SAFETY: asking reads nothing, so there need be no memory.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(tile.scales.place(number));
+        if let Some(offsets) = tile.offsets {
+            _mm_prefetch::<_MM_HINT_T0>(offsets.place(number));
+        }
+        for line in group * lines..(group + 1) * lines {
+            _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(AHEAD + line * 64).cast());
+        }
+    }
+}
+
+/// The table of a tile; zeros if it has none.
+#[inline(always)]
+pub(super) fn table(tile: &Tile<'_>) -> __m128i {
+    // SAFETY: the processor has SSE2, as all of its kind, and a table has 16 bytes.
+    unsafe {
+        match tile.table {
+            Some(table) => _mm_loadu_si128(table.as_ptr().cast()),
+            None => _mm_setzero_si128(),
+        }
+    }
+}
