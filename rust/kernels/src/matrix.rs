@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::matmul::{
-    Activations, FloatTiles, IntegerTiles, Lanes, TILE, float_products, integer_products,
+    Activations, FloatTiles, IntegerTiles, Lanes, TILE, Target, float_products, integer_products,
     rows_at_once,
 };
 use crate::simd::simd_level;
@@ -77,6 +77,15 @@ struct Output {
 unsafe impl Sync for Output {}
 
 impl Output {
+    /// Where the results of a tile go: the first of these outputs, as many as there are.
+    fn target(&self, outputs: &Range<usize>) -> Target {
+        Target {
+            start: self.start.wrapping_add(outputs.start),
+            stride: self.rows,
+            count: TILE.min(outputs.len()),
+        }
+    }
+
     /// Write the results of row `m` to the first of these outputs, as many as there are.
     fn write(&self, m: usize, outputs: &Range<usize>, lanes: &Lanes) {
         let count = TILE.min(outputs.len());
@@ -289,9 +298,9 @@ impl Product<'_> {
         let level = self.matrix.level;
         match part {
             Part::Integer(tiles) if self.matrix.precision == Precision::Fast => {
-                integer_products(level, &tiles.tile(index), self.quantised, x, |m, lanes| {
-                    self.out.write(m, &out, lanes);
-                });
+                let target = self.out.target(&out);
+                // SAFETY: these outputs belong to this task alone.
+                unsafe { integer_products(level, &tiles.tile(index), self.quantised, x, &target) };
             }
             Part::Integer(tiles) => DECODED.with_borrow_mut(|tile| {
                 tiles.decode(index, tile);

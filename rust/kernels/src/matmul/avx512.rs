@@ -6,8 +6,9 @@
 
 use std::arch::x86_64::*;
 
-use super::Lanes;
+use super::TILE;
 use super::activations::{GROUP, Row};
+use super::dispatch::Target;
 use super::integer_tiles::Tile;
 use super::numbers::Numbers;
 use super::vectors::{BYTES, CODES, NIBBLES, ask_ahead, table};
@@ -15,21 +16,23 @@ use super::vectors::{BYTES, CODES, NIBBLES, ask_ahead, table};
 /// The products of one tile with `M` rows.
 ///
 /// # Safety
-/// The processor has AVX-512 F, BW, VL and VNNI; every row is as long as the tile.
+/// The processor has AVX-512 F, BW, VL and VNNI; every row is as long as the tile; the results
+/// from `out` on are memory that nobody else uses.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) unsafe fn products<const M: usize>(
     tile: &Tile<'_>,
     rows: &[Row<'_>; M],
-    out: &mut [Lanes; M],
+    out: *mut f32,
+    target: &Target,
 ) {
     // SAFETY: as the caller promised; the constants are the tile's own.
     unsafe {
         match (tile.nibbles, tile.group, tile.table) {
-            (true, 32, Some(_)) => inner::<M, CODES, 8>(tile, rows, out),
-            (true, 32, None) => inner::<M, NIBBLES, 8>(tile, rows, out),
-            (true, ..) => inner::<M, NIBBLES, 4>(tile, rows, out),
-            (false, 32, _) => inner::<M, BYTES, 8>(tile, rows, out),
-            (false, ..) => inner::<M, BYTES, 4>(tile, rows, out),
+            (true, 32, Some(_)) => inner::<M, CODES, 8>(tile, rows, out, target),
+            (true, 32, None) => inner::<M, NIBBLES, 8>(tile, rows, out, target),
+            (true, ..) => inner::<M, NIBBLES, 4>(tile, rows, out, target),
+            (false, 32, _) => inner::<M, BYTES, 8>(tile, rows, out, target),
+            (false, ..) => inner::<M, BYTES, 4>(tile, rows, out, target),
         }
     }
 }
@@ -39,7 +42,8 @@ pub(super) unsafe fn products<const M: usize>(
 unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     tile: &Tile<'_>,
     rows: &[Row<'_>; M],
-    out: &mut [Lanes; M],
+    out: *mut f32,
+    target: &Target,
 ) {
     let bytes = N * 64 / if FORM == BYTES { 1 } else { 2 };
     let table = table(tile);
@@ -68,9 +72,10 @@ unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
             );
         }
     }
-    for (out, result) in out.iter_mut().zip(results) {
-        // SAFETY: the array has 16 values.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), result) };
+    let lanes = u16::MAX >> (TILE - target.count.clamp(1, TILE));
+    for (m, result) in results.into_iter().enumerate() {
+        // SAFETY: as the caller promised; other lanes are not written.
+        unsafe { _mm512_mask_storeu_ps(out.add(m * target.stride), lanes, result) };
     }
 }
 

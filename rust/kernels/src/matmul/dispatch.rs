@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::activations::{Activations, Row};
 use super::integer_tiles::Tile;
-use super::{Lanes, TILE, scalar};
+use super::{TILE, scalar};
 use crate::SimdLevel;
 
 /// Bytes of activations that stay in the first cache beside a tile.
@@ -17,39 +17,65 @@ pub(crate) fn rows_at_once(cols: usize) -> usize {
     (CACHED / cols / MOST).max(1) * MOST
 }
 
-/// Calls `write(row, results)` for these rows of activations. A row's results do not depend on the others.
-pub(crate) fn integer_products(
+/// Where the results of a tile go.
+pub(crate) struct Target {
+    /// The first result of row 0.
+    pub start: *mut f32,
+    /// From one row to the next.
+    pub stride: usize,
+    /// Results of each row; at most those of a tile.
+    pub count: usize,
+}
+
+/// Multiply these rows of activations with a tile. A row's results do not depend on the others.
+///
+/// # Safety
+/// The results of these rows are memory that nobody else uses.
+pub(crate) unsafe fn integer_products(
     level: SimdLevel,
     tile: &Tile<'_>,
     x: &Activations,
     rows: Range<usize>,
-    mut write: impl FnMut(usize, &Lanes),
+    target: &Target,
 ) {
     let mut row = rows.start;
     while row < rows.end {
-        row += match rows.end - row {
-            MOST.. if level == SimdLevel::Avx512 => some::<MOST>(level, tile, x, row, &mut write),
-            4.. => some::<4>(level, tile, x, row, &mut write),
-            2.. => some::<2>(level, tile, x, row, &mut write),
-            _ => some::<1>(level, tile, x, row, &mut write),
+        // SAFETY: as the caller promised.
+        row += unsafe {
+            match rows.end - row {
+                MOST.. if level == SimdLevel::Avx512 => some::<MOST>(level, tile, x, row, target),
+                4.. => some::<4>(level, tile, x, row, target),
+                2.. => some::<2>(level, tile, x, row, target),
+                _ => some::<1>(level, tile, x, row, target),
+            }
         };
     }
 }
 
 /// The next `M` rows; returns `M`.
-fn some<const M: usize>(
+///
+/// # Safety
+/// As above.
+unsafe fn some<const M: usize>(
     level: SimdLevel,
     tile: &Tile<'_>,
     x: &Activations,
     first: usize,
-    write: &mut impl FnMut(usize, &Lanes),
+    target: &Target,
 ) -> usize {
     let rows: [Row<'_>; M] = std::array::from_fn(|m| x.row(first + m, tile.group));
+    #[cfg(target_arch = "x86_64")]
+    if level == SimdLevel::Avx512 {
+        // SAFETY: as the caller promised; the level says what the processor has, and rows are as long as the
+        // matrix is wide.
+        unsafe {
+            let out = target.start.add(first * target.stride);
+            super::avx512::products(tile, &rows, out, target);
+        }
+        return M;
+    }
     let mut out = [[0.0; TILE]; M];
     match level {
-        // SAFETY: the level says what the processor has; rows are as long as the matrix is wide.
-        #[cfg(target_arch = "x86_64")]
-        SimdLevel::Avx512 => unsafe { super::avx512::products(tile, &rows, &mut out) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         SimdLevel::Avx2 => unsafe { super::avx2::products(tile, &rows, &mut out) },
@@ -60,7 +86,11 @@ fn some<const M: usize>(
         }
     }
     for (m, out) in out.iter().enumerate() {
-        write(first + m, out);
+        // SAFETY: as the caller promised.
+        unsafe {
+            let start = target.start.add((first + m) * target.stride);
+            start.copy_from_nonoverlapping(out.as_ptr(), target.count.min(TILE));
+        }
     }
     M
 }

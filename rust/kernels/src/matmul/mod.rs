@@ -19,7 +19,7 @@ mod scalar;
 mod vectors;
 
 pub(crate) use activations::Activations;
-pub(crate) use dispatch::{integer_products, rows_at_once};
+pub(crate) use dispatch::{Target, integer_products, rows_at_once};
 pub(crate) use float_tiles::{FloatTiles, float_products};
 pub(crate) use integer_tiles::IntegerTiles;
 
