@@ -1,6 +1,7 @@
 //! Speed of products, for the shapes of a small model.
 //!
-//! `cargo bench -p cortex-kernels -- [TYPE] [THREADS] [ROUNDS]`. Matrices are used in turn, more of them
+//! `cargo bench -p cortex-kernels --bench matmul -- [TYPE] [THREADS] [ROUNDS]`. Shapes whose rows are not whole
+//! blocks of the type are left out. Matrices are used in turn, more of them
 //! than a cache holds, so that one row of activations reads from memory, as a decoder does. Cases take turns in
 //! every round. Each product is timed by itself, and the median and the tenth best of a hundred are printed: on a
 //! busy machine the second is nearer to what the kernel can do. GB/s counts the bytes of the weights, GMAC/s multiplications.
@@ -122,11 +123,12 @@ fn main() {
     let mut words = arguments.iter().filter(|word| !word.starts_with("--"));
     let name = words.next().map_or("Q4_1", String::as_str);
     let ty = BlockType::all().find(|ty| ty.name() == name);
-    let ty = ty.unwrap_or(BlockType::Q4_1);
+    let ty = ty.unwrap();
     let threads = words.next().map_or(1, |word| word.parse().unwrap());
     let rounds = words.next().map_or(5, |word| word.parse().unwrap());
     let pool = Pool::new(threads);
-    for dimensions in SHAPES {
+    let fits = |(_, cols): &(usize, usize)| cols.is_multiple_of(ty.block_len());
+    for dimensions in SHAPES.into_iter().filter(fits) {
         measure(ty, dimensions, &pool, rounds);
     }
 }

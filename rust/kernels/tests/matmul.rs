@@ -175,7 +175,7 @@ fn fast_products_are_off_by_the_rounding_of_activations_only() {
 fn a_row_does_not_depend_on_the_others_nor_on_the_threads() {
     for ty in TYPES {
         let Case { mut matrix, .. } = case(ty, 300, &Pool::new(1));
-        let x = inputs(19);
+        let x = inputs(27);
         for precision in [Precision::Fast, Precision::Exact] {
             matrix.set_precision(precision);
             for level in SimdLevel::available() {

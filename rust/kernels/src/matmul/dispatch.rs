@@ -10,7 +10,7 @@ use crate::SimdLevel;
 /// Bytes of activations that stay in the first cache beside a tile.
 const CACHED: usize = 24 << 10;
 /// The most rows that one call of a kernel takes.
-const MOST: usize = 8;
+const MOST: usize = 12;
 
 /// Rows of activations that are best multiplied with one tile after the other before the next rows are.
 pub(crate) fn rows_at_once(cols: usize) -> usize {
@@ -44,6 +44,7 @@ pub(crate) unsafe fn integer_products(
         row += unsafe {
             match rows.end - row {
                 MOST.. if level == SimdLevel::Avx512 => some::<MOST>(level, tile, x, row, target),
+                8.. if level == SimdLevel::Avx512 => some::<8>(level, tile, x, row, target),
                 4.. => some::<4>(level, tile, x, row, target),
                 2.. => some::<2>(level, tile, x, row, target),
                 _ => some::<1>(level, tile, x, row, target),
