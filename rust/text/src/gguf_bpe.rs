@@ -6,7 +6,7 @@ use tokenizers::normalizers::unicode::NFC;
 
 use crate::literals::{Literals, Piece, added};
 use crate::pre_tokenizer::pre_tokenizer;
-use crate::vocab::Vocab;
+use crate::vocab::{Kind, Vocab};
 use crate::{GgufVocab, Specials, TextError};
 
 /// Names of pre-tokenisers whose models were trained on NFC text.
@@ -24,18 +24,12 @@ pub(crate) struct GgufBpe {
 impl GgufBpe {
     pub fn new(source: &GgufVocab, vocab: &Vocab) -> Result<Self, TextError> {
         let (cuts, whole_pieces) = pre_tokenizer(source.pre.as_deref())?;
-        let merges = source.merges.iter().map(|merge| {
-            // The space between the two is the first one after the first character: a token may be a space itself.
-            let after = merge.chars().next().map_or(0, char::len_utf8);
-            let at = merge.get(after..).and_then(|rest| rest.find(' '));
-            let at =
-                at.ok_or_else(|| TextError::InvalidTokenizer(format!("merge {merge:?}")))? + after;
-            Ok((merge[..at].to_owned(), merge[at + 1..].to_owned()))
-        });
-        let merges = merges.collect::<Result<Vec<_>, TextError>>()?;
-        let tokens = vocab.iter().map(|(id, token)| (token.text.clone(), id));
+        let tokens = vocab
+            .iter()
+            .filter(|(_, token)| token.kind != Kind::Control);
+        let tokens = tokens.map(|(id, token)| (token.text.clone(), id));
         let model = BPE::builder()
-            .vocab_and_merges(tokens.collect::<Ids>(), merges)
+            .vocab_and_merges(tokens.collect::<Ids>(), merges(source, vocab)?)
             .ignore_merges(whole_pieces)
             .build()
             .map_err(|error| TextError::InvalidTokenizer(error.to_string()))?;
@@ -75,4 +69,20 @@ impl GgufBpe {
         }
         Ok(ids)
     }
+}
+
+/// The merges as pairs, without those that make a control token.
+fn merges(source: &GgufVocab, vocab: &Vocab) -> Result<Vec<(String, String)>, TextError> {
+    let merges = source.merges.iter().map(|merge| {
+        // The space between the two is the first one after the first character: a token may be a space itself.
+        let after = merge.chars().next().map_or(0, char::len_utf8);
+        let at = merge.get(after..).and_then(|rest| rest.find(' '));
+        let at = at.ok_or_else(|| TextError::InvalidTokenizer(format!("merge {merge:?}")))? + after;
+        Ok((merge[..at].to_owned(), merge[at + 1..].to_owned()))
+    });
+    // Text never becomes a control token, neither by merges nor as a whole piece.
+    let plain = |text: &str| vocab.control_id(text).is_none();
+    let mut merges = merges.collect::<Result<Vec<_>, TextError>>()?;
+    merges.retain(|(left, right)| plain(left) && plain(right) && plain(&format!("{left}{right}")));
+    Ok(merges)
 }

@@ -1,10 +1,11 @@
 //! A tokenizer as `tokenizer.json` describes it, and the facts beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
-use tokenizers::Tokenizer as Inner;
+use tokenizers::{Encoding, Tokenizer as Inner};
 
+use crate::literals::{Literals, Piece};
 use crate::vocab::{Alphabet, Kind, Token, Vocab};
 use crate::{Specials, TextError};
 
@@ -14,6 +15,9 @@ pub(crate) struct JsonTokenizer {
     parsing: Inner,
     /// The same one, for which control tokens in a text are text.
     plain: Inner,
+    /// Texts and ids of the control tokens that no text may become; the unknown token is not among them.
+    names: Literals,
+    control: HashSet<u32>,
 }
 
 /// What is known beside the encoding.
@@ -41,21 +45,28 @@ impl JsonTokenizer {
             .with_padding(None)
             .with_truncation(None)
             .map_err(|error| invalid("tokenizer.json", &error))?;
+        mark_special(&mut parsing, &config).map_err(|error| invalid("tokenizer.json", &error))?;
         let mut plain = parsing.clone();
         plain.set_encode_special_tokens(true);
         let vocab = vocab(&parsing, alphabet(&json))?;
-        let named = |key: &str| {
-            let text = &config[key];
-            let text = text.as_str().or_else(|| text["content"].as_str());
+        let (names, control) = control(&vocab, unknown(&parsing, &json["model"]));
+        let id = |key: &str| {
+            let text = named(&config, key);
             text.and_then(|text| parsing.token_to_id(text))
         };
         let facts = Facts {
-            bos: named("bos_token"),
-            eos: named("eos_token"),
+            bos: id("bos_token"),
+            eos: id("eos_token"),
             strips_leading_space: strips_leading_space(&json["decoder"]),
             vocab,
         };
-        Ok((Self { parsing, plain }, facts))
+        let tokenizer = Self {
+            parsing,
+            plain,
+            names,
+            control,
+        };
+        Ok((tokenizer, facts))
     }
 
     /// The ids of a text; `whole` adds what the file wants before and after a prompt.
@@ -65,14 +76,101 @@ impl JsonTokenizer {
         specials: Specials,
         whole: bool,
     ) -> Result<Vec<u32>, TextError> {
-        let inner = match specials {
-            Specials::Parse => &self.parsing,
-            Specials::AsText => &self.plain,
+        let encoding = match specials {
+            Specials::Parse => self.parsing.encode_fast(text, whole).map_err(refused)?,
+            Specials::AsText => {
+                let encoding = self.plain.encode_fast(text, false).map_err(refused)?;
+                let encoding = if self.is_plain(&encoding) {
+                    encoding
+                } else {
+                    self.encode_names(text)?
+                };
+                let whole = self.plain.post_process(encoding, None, whole);
+                whole.map_err(refused)?
+            }
         };
-        let encoding = inner.encode_fast(text, whole);
-        let encoding = encoding.map_err(|error| TextError::Encode(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
+
+    /// A text with names that the model itself takes for control tokens (unigram does): each name is cut in two.
+    fn encode_names(&self, text: &str) -> Result<Encoding, TextError> {
+        let mut parts = Vec::new();
+        let mut start = 0;
+        let mut at = 0;
+        for piece in self.names.split(text) {
+            let length = match piece {
+                Piece::Text(piece) => piece.len(),
+                Piece::Token(_) => {
+                    let first = text[at..].chars().next().map_or(0, char::len_utf8);
+                    parts.push(&text[start..at + first]);
+                    start = at + first;
+                    self.names.at(text, at).map_or(first, |(length, _)| length)
+                }
+            };
+            at += length;
+        }
+        parts.push(&text[start..]);
+        let encodings = parts
+            .into_iter()
+            .map(|part| self.plain.encode_fast(part, false));
+        let encodings = encodings.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+        let encoding = Encoding::merge(encodings, false);
+        if self.is_plain(&encoding) {
+            return Ok(encoding);
+        }
+        let text = "the text spells a control token, which only a template may write";
+        Err(TextError::Encode(text.to_owned()))
+    }
+
+    fn is_plain(&self, encoding: &Encoding) -> bool {
+        !encoding
+            .get_ids()
+            .iter()
+            .any(|id| self.control.contains(id))
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err takes"
+)]
+fn refused(error: tokenizers::Error) -> TextError {
+    TextError::Encode(error.to_string())
+}
+
+/// Texts and ids of the control tokens that no text may become.
+fn control(vocab: &Vocab, unknown: Option<u32>) -> (Literals, HashSet<u32>) {
+    let control = vocab
+        .iter()
+        .filter(|&(id, token)| token.kind == Kind::Control && Some(id) != unknown);
+    let control: Vec<(&str, u32)> = control
+        .map(|(id, token)| (token.text.as_str(), id))
+        .collect();
+    let ids = control.iter().map(|&(_, id)| id).collect();
+    (Literals::new(control), ids)
+}
+
+/// The text of a token that `tokenizer_config.json` names, as a string or an object.
+fn named<'a>(config: &'a Value, key: &str) -> Option<&'a str> {
+    let text = &config[key];
+    text.as_str().or_else(|| text["content"].as_str())
+}
+
+/// What begins or ends a sequence is special, even where the file forgets to say so.
+fn mark_special(inner: &mut Inner, config: &Value) -> tokenizers::Result<()> {
+    let names = ["bos_token", "eos_token"].map(|key| named(config, key));
+    let tokens = inner.get_added_tokens_decoder().into_values();
+    let tokens = tokens.filter(|token| names.contains(&Some(token.content.as_str())));
+    let tokens: Vec<_> = tokens.map(|token| token.special(true)).collect();
+    inner.add_special_tokens(tokens).map(|_| ())
+}
+
+/// The token for what the model does not know, which any text may become.
+fn unknown(inner: &Inner, model: &Value) -> Option<u32> {
+    if let Some(text) = model["unk_token"].as_str() {
+        return inner.token_to_id(text);
+    }
+    u32::try_from(model["unk_id"].as_u64()?).ok()
 }
 
 fn vocab(inner: &Inner, alphabet: Alphabet) -> Result<Vocab, TextError> {

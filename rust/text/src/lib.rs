@@ -11,6 +11,7 @@ mod pre_tokenizer;
 mod sentencepiece;
 mod stop;
 mod tokenizer;
+mod turn_ends;
 mod vocab;
 
 pub use chat_template::{ChatTemplate, RenderInput};

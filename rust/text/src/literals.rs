@@ -57,7 +57,8 @@ impl Literals {
         pieces
     }
 
-    fn at(&self, text: &str, at: usize) -> Option<(usize, u32)> {
+    /// Length in bytes and id of the longest one that starts there.
+    pub fn at(&self, text: &str, at: usize) -> Option<(usize, u32)> {
         let lengths = self.lengths.get(&text.as_bytes()[at])?;
         lengths.iter().find_map(|&length| {
             let id = self.ids.get(text.get(at..at + length)?)?;

@@ -20,6 +20,8 @@ const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r
 struct Family {
     names: &'static [&'static str],
     cuts: &'static [&'static str],
+    ///
+    /// The same families start a prompt with BOS unless the file says otherwise.
     whole_pieces: bool,
 }
 
@@ -96,6 +98,19 @@ const FAMILIES: &[Family] = &[
         whole_pieces: false,
     },
     Family {
+        names: &["deepseek-llm"],
+        cuts: &[
+            r"[\r\n]",
+            // Letters that have a case, as Unicode 10 knew them: Georgian ones had none then.
+            "\\s?[\\p{Lu}\\p{Ll}\\p{Lt}&&[^\u{10d0}-\u{10ff}]]+",
+            "\\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            r"\s+$",
+            "[\u{4e00}-\u{9fa5}\u{800}-\u{4e00}\u{ac00}-\u{d7ff}]+",
+            r"\p{N}+",
+        ],
+        whole_pieces: false,
+    },
+    Family {
         names: &["deepseek-v3"],
         cuts: &[
             r"\p{N}{1,3}",
@@ -105,6 +120,14 @@ const FAMILIES: &[Family] = &[
         whole_pieces: false,
     },
 ];
+
+/// Whether a prompt starts with BOS where the file does not say.
+pub(crate) fn adds_bos(name: Option<&str>) -> bool {
+    let family = FAMILIES
+        .iter()
+        .find(|family| name.is_some_and(|name| family.names.contains(&name)));
+    family.is_some_and(|family| family.whole_pieces)
+}
 
 /// The pre-tokeniser of a name, and whether whole pieces go before merges.
 pub(crate) fn pre_tokenizer(name: Option<&str>) -> Result<(Sequence, bool), TextError> {

@@ -2,24 +2,11 @@
 
 use crate::gguf_bpe::GgufBpe;
 use crate::json_tokenizer::JsonTokenizer;
+use crate::pre_tokenizer::adds_bos;
 use crate::sentencepiece::SentencePiece;
+use crate::turn_ends::turn_ends;
 use crate::vocab::{Alphabet, Kind, Vocab};
 use crate::{GgufVocab, TextError};
-
-/// Control tokens with which models end a turn, whatever else their files declare.
-const TURN_ENDS: [&str; 11] = [
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<end_of_turn>",
-    "<|END_OF_TURN_TOKEN|>",
-    "<EOT>",
-];
 
 /// What the names of control tokens mean inside a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +44,7 @@ impl Tokenizer {
     /// A kind or pre-tokeniser that is not known, or contradictory data.
     pub fn from_gguf(source: &GgufVocab) -> Result<Self, TextError> {
         let (alphabet, adds_bos) = match source.model.as_str() {
-            "gpt2" => (Alphabet::ByteLevel, false),
+            "gpt2" => (Alphabet::ByteLevel, adds_bos(source.pre.as_deref())),
             "llama" => (Alphabet::SentencePiece, true),
             other => {
                 let text = format!("kind {other:?}; known are gpt2 and llama");
@@ -76,15 +63,7 @@ impl Tokenizer {
                 &vocab, scores, source.unk, space,
             )?))
         };
-        for id in [source.bos, source.eos, source.eot, source.eom]
-            .into_iter()
-            .flatten()
-        {
-            if vocab.get(id).is_none() {
-                let text = format!("special token {id} is not among the {} tokens", vocab.len());
-                return Err(TextError::InvalidTokenizer(text));
-            }
-        }
+        check_specials(source, &vocab)?;
         let declared = [source.eos, source.eot, source.eom];
         Ok(Self {
             encoder,
@@ -209,14 +188,15 @@ impl Tokenizer {
     }
 }
 
-/// The declared ids, then those of the control tokens that are known to end a turn; each once.
-fn turn_ends(vocab: &Vocab, declared: impl Iterator<Item = u32>) -> Vec<u32> {
-    let known = TURN_ENDS.iter().filter_map(|text| vocab.control_id(text));
-    let mut ids = Vec::new();
-    for id in declared.chain(known) {
-        if !ids.contains(&id) {
-            ids.push(id);
+fn check_specials(source: &GgufVocab, vocab: &Vocab) -> Result<(), TextError> {
+    for id in [source.bos, source.eos, source.eot, source.eom]
+        .into_iter()
+        .flatten()
+    {
+        if vocab.get(id).is_none() {
+            let text = format!("special token {id} is not among the {} tokens", vocab.len());
+            return Err(TextError::InvalidTokenizer(text));
         }
     }
-    ids
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::sentencepiece::SPACE;
+use crate::turn_ends::TURN_ENDS;
 use crate::{GgufVocab, TextError};
 
 /// What a token is for.
@@ -39,11 +40,12 @@ pub(crate) struct Token {
 impl Token {
     pub fn new(text: String, kind: Kind, alphabet: Alphabet) -> Self {
         let bytes = match kind {
-            Kind::Control => Vec::new(),
+            // Padding of the vocabulary to a round size says nothing either.
+            Kind::Control | Kind::Unused => Vec::new(),
             Kind::UserDefined if alphabet == Alphabet::SentencePiece => spaced(&text),
             Kind::UserDefined => text.clone().into_bytes(),
             Kind::Byte => byte(&text).map_or_else(Vec::new, |byte| vec![byte]),
-            Kind::Normal | Kind::Unused => match alphabet {
+            Kind::Normal => match alphabet {
                 Alphabet::ByteLevel => {
                     let bytes = text.chars().map(byte_of);
                     let bytes = bytes.collect::<Option<Vec<u8>>>();
@@ -88,10 +90,15 @@ impl Vocab {
             let text = format!("{types} token types for {tokens} tokens");
             return Err(TextError::InvalidTokenizer(text));
         }
+        let steering = [vocab.bos, vocab.eos, vocab.eot, vocab.eom];
         let tokens = vocab.tokens.iter().enumerate().map(|(id, text)| {
+            let declared = steering.iter().flatten().any(|&one| one as usize == id);
             let kind = match types.map_or(1, |types| types[id]) {
+                _ if declared => Kind::Control,
                 // The unknown token must not come out of a text that spells it.
                 2 | 3 => Kind::Control,
+                // Some converters mark the end of a turn so, which a user's text must not reach.
+                4 if TURN_ENDS.contains(&text.as_str()) => Kind::Control,
                 4 => Kind::UserDefined,
                 5 => Kind::Unused,
                 6 => Kind::Byte,

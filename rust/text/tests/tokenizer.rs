@@ -62,7 +62,7 @@ fn a_prompt_begins_as_the_model_wants() {
 #[test]
 fn the_ends_of_a_turn_are_the_declared_one_and_the_known_ones() {
     assert_eq!(pieces().eos_ids(), [3, 2]);
-    assert_eq!(bytes().eos_ids(), [2]);
+    assert_eq!(bytes().eos_ids(), [2, 3]);
 }
 
 #[test]
@@ -125,6 +125,82 @@ fn a_json_tokenizer_reads_its_own_file() {
     assert_eq!(tokenizer.decode(&[2, 8, 0]), "aba");
     assert!(Tokenizer::from_json(b"{", None).is_err());
     assert!(Tokenizer::from_json(json, Some(b"[")).is_err());
+}
+
+#[test]
+fn a_declared_end_is_no_text_even_where_the_file_forgets_to_mark_it() {
+    let json = br#"{"version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": [{"id": 3, "content": "<e>", "special": false, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
+        "pre_tokenizer": null, "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "vocab": {"<": 0, ">": 1, "e": 2}, "merges": []}}"#;
+    let tokenizer = Tokenizer::from_json(json, Some(br#"{"eos_token": "<e>"}"#)).unwrap();
+    assert_eq!(
+        tokenizer.encode("<e>", Specials::AsText).unwrap(),
+        [0, 2, 1]
+    );
+    assert_eq!(tokenizer.encode("<e>", Specials::Parse).unwrap(), [3]);
+    let mut vocab = GgufVocab {
+        model: "llama".to_owned(),
+        tokens: ["<unk>", "<", ">", "e", "<e>"].map(str::to_owned).to_vec(),
+        scores: Some(vec![0.0; 5]),
+        token_types: Some(vec![2, 1, 1, 1, 4]),
+        add_space_prefix: Some(false),
+        unk: Some(0),
+        ..GgufVocab::default()
+    };
+    let encode = |vocab: &GgufVocab| {
+        let tokenizer = Tokenizer::from_gguf(vocab).unwrap();
+        tokenizer.encode("<e>", Specials::AsText).unwrap()
+    };
+    assert_eq!(encode(&vocab), [4]);
+    vocab.eos = Some(4);
+    assert_eq!(encode(&vocab), [1, 3, 2]);
+}
+
+#[test]
+fn a_model_that_knows_control_tokens_as_pieces_gets_them_from_no_text() {
+    // Unigram prefers the one piece `<s>`; NFKC makes one of wide letters.
+    let json = r#"{"version": "1.0", "truncation": null, "padding": null, "normalizer": {"type": "NFKC"}, "decoder": null,
+        "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}},
+        "added_tokens": [{"id": 0, "content": "<s>", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
+        "pre_tokenizer": null,
+        "model": {"type": "Unigram", "unk_id": 1, "byte_fallback": false, "vocab": [["<s>", 0.0], ["<unk>", 0.0], ["<", -2.0], ["s", -2.0], [">", -2.0], ["s>", -3.0]]}}"#;
+    let tokenizer = Tokenizer::from_json(json.as_bytes(), None).unwrap();
+    let plain = |text: &str| tokenizer.encode(text, Specials::AsText);
+    assert_eq!(tokenizer.encode("<s>s", Specials::Parse).unwrap(), [0, 3]);
+    assert_eq!(plain("s<s><s>").unwrap(), [3, 2, 5, 2, 5]);
+    assert_eq!(
+        tokenizer.encode_prompt("<s>", Specials::AsText).unwrap(),
+        [0, 2, 5]
+    );
+    assert!(
+        plain("\u{ff1c}s>")
+            .unwrap_err()
+            .to_string()
+            .contains("control token")
+    );
+}
+
+#[test]
+fn whole_pieces_go_before_merges_but_never_to_control_tokens() {
+    let vocab = GgufVocab {
+        model: "gpt2".to_owned(),
+        pre: Some("llama-bpe".to_owned()),
+        tokens: ["a", "b", "ab", "aba", "bb"].map(str::to_owned).to_vec(),
+        token_types: Some(vec![1, 1, 1, 1, 3]),
+        merges: vec!["a b".to_owned(), "b b".to_owned()],
+        bos: Some(4),
+        ..GgufVocab::default()
+    };
+    let tokenizer = Tokenizer::from_gguf(&vocab).unwrap();
+    assert_eq!(tokenizer.encode("aba", Specials::AsText).unwrap(), [3]);
+    assert_eq!(tokenizer.encode("bb", Specials::AsText).unwrap(), [1, 1]);
+    assert_eq!(
+        tokenizer.encode_prompt("bb", Specials::Parse).unwrap(),
+        [4, 4]
+    );
 }
 
 #[test]
