@@ -49,11 +49,17 @@ def stream_delays(port: int, path: str) -> list[float]:
     """Milliseconds from sending to arrival of each chunk of one stream. Raises AssertionError if any is missing."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Go."}], "max_tokens": CHUNKS, "stream": True}
     raw = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}\r\n"
+    fields = {
+        "host": "127.0.0.1",
+        "content-type": "application/json",
+        "content-length": len(raw),
+        "connection": "close",
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     delays: list[float] = []
     rest = b""
     with closing(socket.create_connection(("127.0.0.1", port), timeout=SECONDS)) as connection:
-        connection.sendall(head.encode() + b"connection: close\r\n\r\n" + raw)
+        connection.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + raw)
         while data := connection.recv(1 << 16):
             now = time.monotonic_ns()
             rest += data
@@ -62,7 +68,7 @@ def stream_delays(port: int, path: str) -> list[float]:
                 delays.append((now - int(stamp[1])) / 1e6)
                 end = stamp.end()
             rest = rest[end:]
-    assert len(delays) == CHUNKS, f"{len(delays)} chunks of {CHUNKS} from port {port}{path}; last bytes: {rest[-300:]!r}"
+    assert len(delays) == CHUNKS, f"{len(delays)} of {CHUNKS} chunks of port {port}{path}, then {rest[-300:]!r}"
     return delays
 
 

@@ -1,0 +1,1 @@
+"""Our engine and another, measured in turn on the same file."""
