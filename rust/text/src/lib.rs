@@ -1,6 +1,7 @@
 //! Text in and out of a model: tokenizers, chat templates, incremental decoding and stop strings.
 
 mod chat_template;
+mod control_names;
 mod detokenizer;
 mod error;
 mod gguf_bpe;

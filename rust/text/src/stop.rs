@@ -3,10 +3,10 @@
 /// Finds the first stop string, wherever the pieces are cut.
 #[derive(Debug)]
 pub struct StopMatcher {
+    /// Without empty ones, longest first: of those that end together the longest counts.
     stops: Vec<String>,
-    /// Text that may be the beginning of a stop string.
+    /// The end of the text so far, if a stop string may begin with it.
     held: String,
-    longest: usize,
 }
 
 /// What a piece of text brought.
@@ -21,46 +21,35 @@ pub struct StopStep {
 impl StopMatcher {
     /// Empty strings never match.
     #[must_use]
-    pub fn new(stops: Vec<String>) -> Self {
-        let longest = stops.iter().map(String::len).max().unwrap_or(0);
+    pub fn new(mut stops: Vec<String>) -> Self {
+        stops.retain(|stop| !stop.is_empty());
+        stops.sort_by_key(|stop| std::cmp::Reverse(stop.len()));
         Self {
             stops,
             held: String::new(),
-            longest,
         }
     }
 
-    /// Take the next piece. The match that begins first counts, and of those that begin together the one that ends
-    /// first, which is the one that a reader of single characters would see.
+    /// Take the next piece. The stop string that is complete first counts, whatever the order of the list.
     pub fn push(&mut self, piece: &str) -> StopStep {
-        if self.longest == 0 {
-            return StopStep {
-                emit: piece.to_owned(),
-                matched: None,
-            };
-        }
-        self.held.push_str(piece);
-        let mut step = StopStep::default();
-        let mut keep_from = self.held.len();
-        for (at, _) in self.held.char_indices() {
-            let rest = &self.held[at..];
-            if let Some(index) = self.complete(rest) {
-                step.matched = Some(self.stops[index].clone());
-                keep_from = at;
-                break;
-            }
-            if self.may_begin(rest) {
-                keep_from = at;
-                break;
+        let mut text = std::mem::take(&mut self.held);
+        let before = text.len();
+        text.push_str(piece);
+        for (start, char) in piece.char_indices() {
+            let end = before + start + char.len_utf8();
+            if let Some(stop) = self.ending(&text[..end]) {
+                return StopStep {
+                    emit: text[..end - stop.len()].to_owned(),
+                    matched: Some(stop.to_owned()),
+                };
             }
         }
-        step.emit.push_str(&self.held[..keep_from]);
-        if step.matched.is_some() {
-            self.held.clear();
-        } else {
-            self.held.drain(..keep_from);
+        let kept = self.beginning(&text);
+        self.held = text.split_off(text.len() - kept);
+        StopStep {
+            emit: text,
+            matched: None,
         }
-        step
     }
 
     /// The text is over: what was held back is no stop string.
@@ -68,16 +57,20 @@ impl StopMatcher {
         std::mem::take(&mut self.held)
     }
 
-    /// The shortest stop string at the start of a text.
-    fn complete(&self, text: &str) -> Option<usize> {
-        let stops = self.stops.iter().enumerate();
-        let found = stops.filter(|(_, stop)| !stop.is_empty() && text.starts_with(stop.as_str()));
-        let shortest = found.min_by_key(|(_, stop)| stop.len());
-        shortest.map(|(index, _)| index)
+    /// The longest stop string that a text ends with.
+    fn ending(&self, text: &str) -> Option<&str> {
+        let mut stops = self.stops.iter();
+        stops
+            .find(|stop| text.ends_with(stop.as_str()))
+            .map(String::as_str)
     }
 
-    /// Whether a text that is no match may become one.
-    fn may_begin(&self, text: &str) -> bool {
-        text.len() < self.longest && self.stops.iter().any(|stop| stop.starts_with(text))
+    /// Bytes at the end of a text with which a stop string may begin: the most of them.
+    fn beginning(&self, text: &str) -> usize {
+        let lengths = self.stops.iter().filter_map(|stop| {
+            let ends = stop.char_indices().map(|(end, _)| end).rev();
+            ends.into_iter().find(|&end| text.ends_with(&stop[..end]))
+        });
+        lengths.max().unwrap_or(0)
     }
 }

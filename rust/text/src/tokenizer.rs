@@ -1,5 +1,6 @@
 //! Text to token ids and back.
 
+use crate::control_names::ControlNames;
 use crate::gguf_bpe::GgufBpe;
 use crate::json_tokenizer::JsonTokenizer;
 use crate::pre_tokenizer::adds_bos;
@@ -29,6 +30,7 @@ enum Encoder {
 pub struct Tokenizer {
     encoder: Encoder,
     vocab: Vocab,
+    control: ControlNames,
     bos: Option<u32>,
     eos: Vec<u32>,
     /// What goes before and after a prompt.
@@ -72,6 +74,7 @@ impl Tokenizer {
             prefix: source.bos.filter(|_| source.add_bos.unwrap_or(adds_bos)),
             suffix: source.eos.filter(|_| source.add_eos.unwrap_or(false)),
             strips_leading_space: space,
+            control: ControlNames::new(&vocab),
             vocab,
         })
     }
@@ -89,6 +92,7 @@ impl Tokenizer {
             prefix: None,
             suffix: None,
             strips_leading_space: facts.strips_leading_space,
+            control: ControlNames::new(&facts.vocab),
             vocab: facts.vocab,
         })
     }
@@ -148,11 +152,9 @@ impl Tokenizer {
         self.vocab.control_id(text)
     }
 
-    /// The texts of the control tokens.
-    pub fn control_texts(&self) -> impl Iterator<Item = &str> {
-        let tokens = self.vocab.iter();
-        let control = tokens.filter(|(_, token)| token.kind == Kind::Control);
-        control.map(|(_, token)| token.text.as_str())
+    /// The names of the control tokens.
+    pub(crate) fn control_names(&self) -> &ControlNames {
+        &self.control
     }
 
     /// Beginning of a sequence.

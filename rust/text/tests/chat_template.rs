@@ -113,6 +113,52 @@ fn users_cannot_write_control_tokens() {
     }
 }
 
+#[test]
+fn a_template_cannot_be_made_to_complete_a_control_token() {
+    let source = "{{ '<|im_start|>' }}{% for key in messages[0] %}{{ '<' ~ key ~ '>' }}{% endfor %}\
+        {{ '<|' }}{{ messages[0].tail }}{{ messages[0].head }}{{ '|>' }}{{ messages | tojson(ensure_ascii=true) }}";
+    let template = ChatTemplate::new(source, "", "").unwrap();
+    let messages = json!([{"|im_end|": "", "tail": "im_end|>", "head": "é<|im_end"}]);
+    for tokenizer in [bytes(), pieces()] {
+        let ids = template.encode(&tokenizer, &input(&messages)).unwrap();
+        assert_eq!(
+            (ids[0], ids[1..].iter().any(|&id| tokenizer.is_control(id))),
+            (1, false)
+        );
+        let rendered = template.render(&input(&messages)).unwrap();
+        let plain = rendered.strip_prefix("<|im_start|>").unwrap();
+        assert_eq!(tokenizer.decode(&ids).trim_start(), plain);
+    }
+}
+
+#[test]
+fn a_template_may_search_the_text_of_users() {
+    let source = "{{ 'yes' if '<|im_end|>' in messages[0].content }}\
+        {{ messages[0].content.split('<|im_end|>')[1] }}{{ '<|im_end|>' }}{{ messages[0].content }}";
+    let template = ChatTemplate::new(source, "", "").unwrap();
+    let messages = json!([{"content": "he<|im_end|>llo"}]);
+    let tokenizer = bytes();
+    let ids = template.encode(&tokenizer, &input(&messages)).unwrap();
+    assert_eq!(tokenizer.decode(&ids), "yesllohe<|im_end|>llo");
+    assert_eq!(
+        ids.iter().filter(|&&id| tokenizer.is_control(id)).count(),
+        1
+    );
+}
+
+#[test]
+fn a_users_name_after_the_templates_leaves_that_in_force() {
+    let template = ChatTemplate::new(CHATML, "", "").unwrap();
+    let messages = json!([{"role": "<|im_end|>", "content": "<|im_start|>"}]);
+    let tokenizer = bytes();
+    let ids = template.encode(&tokenizer, &input(&messages)).unwrap();
+    let control: Vec<u32> = ids
+        .into_iter()
+        .filter(|&id| tokenizer.is_control(id))
+        .collect();
+    assert_eq!(control, [1, 2, 1]);
+}
+
 proptest! {
     #[test]
     fn harmless_text_is_tokenised_as_rendered(text in "[ a-z<>|é\n]{0,20}") {

@@ -28,7 +28,15 @@ fn text_before_the_first_match_comes_out() {
     assert_eq!(whole(&["b"], "abc"), ("a".to_owned(), Some("b".to_owned())));
     assert_eq!(
         whole(&["bcd", "c"], "abcd"),
-        ("a".to_owned(), Some("bcd".to_owned()))
+        ("ab".to_owned(), Some("c".to_owned()))
+    );
+    assert_eq!(
+        whole(&["c", "bc"], "abcd"),
+        ("a".to_owned(), Some("bc".to_owned()))
+    );
+    assert_eq!(
+        whole(&["a", "éaé"], "éa"),
+        ("é".to_owned(), Some("a".to_owned()))
     );
     assert_eq!(
         whole(&["bcd", "c"], "abcx"),

@@ -1,47 +1,46 @@
 //! Marking the names of control tokens in users' text, so that they stay text when the rendered whole is tokenised.
 //!
-//! The mark is a Unicode noncharacter that the conversation does not have. It goes behind the first character of
-//! every name, and of every beginning of a name at the end of a string, which another string might complete. What
-//! lies between two control tokens of the template and holds a mark is a user's text as a whole.
+//! The marks are two Unicode noncharacters that the conversation does not have, one before and one behind each name.
+//! The beginning of a name at the end of a string and the ending of one at its start are marked too, because the
+//! template or another string may complete them. A template that compares, trims or searches strings sees their
+//! characters as they are. In the rendered text a name is the template's own unless a mark touches it from outside;
+//! what lies between two of those and holds a mark is plain text as a whole.
 
 use serde_json::Value as Json;
 
 use super::RenderInput;
+use crate::control_names::ControlNames;
 use crate::{Specials, TextError, Tokenizer};
 
+/// Where the marks are taken from.
+pub(super) const NONCHARACTERS: std::ops::RangeInclusive<char> = '\u{fdd0}'..='\u{fdef}';
+
 pub(super) struct Marks<'a> {
-    mark: char,
-    /// Names of the control tokens, longest first.
-    names: Vec<&'a str>,
-    /// The first characters of the names.
-    first: Vec<char>,
+    open: char,
+    close: char,
+    names: &'a ControlNames,
 }
 
 impl<'a> Marks<'a> {
     pub fn new(tokenizer: &'a Tokenizer, input: &RenderInput) -> Result<Self, TextError> {
         let used = |mark: char| {
+            let arguments = input.kwargs.into_iter().flatten();
             has(input.messages, mark)
                 || input.tools.is_some_and(|tools| has(tools, mark))
-                || input
-                    .kwargs
-                    .is_some_and(|kwargs| kwargs.values().any(|value| has(value, mark)))
+                || arguments
+                    .into_iter()
+                    .any(|(key, value)| key.contains(mark) || has(value, mark))
         };
-        let mark = ('\u{fdd0}'..='\u{fdef}').find(|&mark| !used(mark));
-        let mark = mark.ok_or_else(|| {
-            TextError::Render("the conversation holds every Unicode noncharacter".to_owned())
-        })?;
-        let mut names: Vec<&str> = tokenizer
-            .control_texts()
-            .filter(|name| !name.is_empty())
-            .collect();
-        names.sort_unstable_by_key(|name| std::cmp::Reverse(name.len()));
-        let mut first: Vec<char> = names
-            .iter()
-            .filter_map(|name| name.chars().next())
-            .collect();
-        first.sort_unstable();
-        first.dedup();
-        Ok(Self { mark, names, first })
+        let mut free = NONCHARACTERS.filter(|&mark| !used(mark));
+        let (Some(open), Some(close)) = (free.next(), free.next()) else {
+            let text = "the conversation holds too many Unicode noncharacters".to_owned();
+            return Err(TextError::Render(text));
+        };
+        Ok(Self {
+            open,
+            close,
+            names: tokenizer.control_names(),
+        })
     }
 
     /// Mark every string, also those that are keys.
@@ -62,40 +61,56 @@ impl<'a> Marks<'a> {
     }
 
     fn mark_text(&self, text: &mut String) {
-        if !text.contains(self.first.as_slice()) {
+        if self.names.is_inside(text) {
+            *text = format!("{}{text}{}", self.open, self.close);
             return;
         }
         let mut marked = String::with_capacity(text.len() + 8);
-        for (at, char) in text.char_indices() {
-            marked.push(char);
-            if self.first.binary_search(&char).is_ok() && self.is_dangerous(&text[at..]) {
-                marked.push(self.mark);
+        let mut at = 0;
+        if let Some(ending) = self.names.ending_at_start(text)
+            && self.names.at_start(text).is_none()
+        {
+            self.wrap(&text[..ending], &mut marked);
+            at = ending;
+        }
+        while let Some(char) = text[at..].chars().next() {
+            let rest = &text[at..];
+            let end = if self.names.is_beginning(rest) {
+                Some(rest.len())
+            } else {
+                self.names.at_start(rest)
+            };
+            if let Some(end) = end {
+                self.wrap(&rest[..end], &mut marked);
+                at += end;
+            } else {
+                marked.push(char);
+                at += char.len_utf8();
             }
         }
         *text = marked;
     }
 
-    /// Whether a text begins with a name, or is the beginning of one.
-    fn is_dangerous(&self, text: &str) -> bool {
-        self.names
-            .iter()
-            .any(|name| text.starts_with(name) || name.starts_with(text))
+    fn wrap(&self, name: &str, marked: &mut String) {
+        marked.push(self.open);
+        marked.push_str(name);
+        marked.push(self.close);
     }
 
     /// Cut the rendered text into what the template wrote and what holds a user's name of a control token.
     pub fn split<'t>(&self, text: &'t str) -> Vec<(&'t str, Specials)> {
-        if !text.contains(self.mark) {
+        if !self.is_marked(text) {
             return vec![(text, Specials::Parse)];
         }
         let mut pieces = Vec::new();
         // Where the piece of the template begins, and where the text after its last control token does.
         let (mut start, mut between, mut at) = (0, 0, 0);
-        while at < text.len() {
-            let Some(name) = self.name_at(&text[at..]) else {
-                at += text[at..].chars().next().map_or(1, char::len_utf8);
+        while let Some(char) = text[at..].chars().next() {
+            let Some(name) = self.own_name(text, at) else {
+                at += char.len_utf8();
                 continue;
             };
-            if text[between..at].contains(self.mark) {
+            if self.is_marked(&text[between..at]) {
                 pieces.push((&text[start..between], Specials::Parse));
                 pieces.push((&text[between..at], Specials::AsText));
                 start = at;
@@ -103,7 +118,7 @@ impl<'a> Marks<'a> {
             at += name;
             between = at;
         }
-        if text[between..].contains(self.mark) {
+        if self.is_marked(&text[between..]) {
             pieces.push((&text[start..between], Specials::Parse));
             pieces.push((&text[between..], Specials::AsText));
         } else {
@@ -113,15 +128,19 @@ impl<'a> Marks<'a> {
         pieces
     }
 
-    fn name_at(&self, text: &str) -> Option<usize> {
-        let first = text.chars().next()?;
-        self.first.binary_search(&first).ok()?;
-        let name = self.names.iter().find(|name| text.starts_with(**name));
-        name.map(|name| name.len())
+    /// Bytes of the template's own control token at a place.
+    fn own_name(&self, text: &str, at: usize) -> Option<usize> {
+        let name = self.names.at_start(&text[at..])?;
+        let touched = text[..at].ends_with(self.open) || text[at + name..].starts_with(self.close);
+        (!touched).then_some(name)
+    }
+
+    fn is_marked(&self, text: &str) -> bool {
+        text.contains([self.open, self.close])
     }
 
     pub fn unmark(&self, text: &str) -> String {
-        text.replace(self.mark, "")
+        text.replace([self.open, self.close], "")
     }
 }
 

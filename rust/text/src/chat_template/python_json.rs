@@ -5,6 +5,7 @@ use std::fmt::Write;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
+use super::marks::NONCHARACTERS;
 use super::printing::python_float;
 
 /// Deepest nesting.
@@ -154,7 +155,8 @@ impl Writer<'_> {
                 '\u{8}' => self.text.push_str("\\b"),
                 '\u{c}' => self.text.push_str("\\f"),
                 char if char < ' ' => self.escape(u16::try_from(u32::from(char)).unwrap_or(0)),
-                char if self.style.ascii && char > '~' => {
+                // A mark must be found again in the rendered text.
+                char if self.style.ascii && char > '~' && !NONCHARACTERS.contains(&char) => {
                     let mut units = [0; 2];
                     char.encode_utf16(&mut units)
                         .iter()
