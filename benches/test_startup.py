@@ -21,14 +21,14 @@ def test_help(benchmark: BenchmarkFixture) -> None:
 
 
 def test_gateway_until_it_listens(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """From starting the process to the first answer of /health."""
-    with ExitStack() as daemons:
+    """From starting the process to the first answer of /health, asked for every 20 ms; one at a time."""
+    with ExitStack() as daemon:
 
         def start() -> None:
             port, metrics = free_port(), free_port()
             command = ["cortex.cli.cortex", "serve", "--listen", f"127.0.0.1:{port}"]
             command += ["--metrics-listen", f"127.0.0.1:{metrics}"]
-            daemon = daemons.enter_context(Daemon(command, tmp_path / f"{port}.log"))
-            daemon.wait_for(f"http://127.0.0.1:{port}/health")
+            started = daemon.enter_context(Daemon(command, tmp_path / f"{port}.log"))
+            started.wait_for(f"http://127.0.0.1:{port}/health")
 
-        benchmark.pedantic(start, rounds=5, warmup_rounds=1)
+        benchmark.pedantic(start, teardown=daemon.close, rounds=10, warmup_rounds=1)
