@@ -91,7 +91,7 @@ impl BlockType {
         &TABLE[self as usize]
     }
 
-    /// The type that GGUF files number so, if the kernels can decode it.
+    /// The type that GGUF files number so, if it is known here; not all that are known have a decoder.
     pub fn from_ggml(id: u32) -> Option<Self> {
         let found = TABLE.iter().find(|entry| entry.id == id);
         found.map(|entry| entry.ty)

@@ -2,7 +2,7 @@
 
 use crate::{BlockType, KernelError, quant, shape};
 
-/// Decode all of `src` into `dst`.
+/// Decode all of `src` into `dst`. F32, F16 and BF16 keep the bits of NaNs; any bytes are valid blocks.
 ///
 /// # Errors
 /// If `dst` is not whole blocks, `src` is not as long as they are, or the type has no decoder.
@@ -14,8 +14,10 @@ pub fn dequantize(ty: BlockType, src: &[u8], dst: &mut [f32]) -> Result<(), Kern
     shape::same("source bytes", bytes, src.len())?;
     match ty {
         BlockType::F32 => each(src, dst, f32::from_le_bytes),
-        BlockType::F16 => each(src, dst, |b| half::f16::from_le_bytes(b).to_f32()),
-        BlockType::BF16 => each(src, dst, |b| half::bf16::from_le_bytes(b).to_f32()),
+        BlockType::F16 => each(src, dst, |b| quant::half_to_f32(u16::from_le_bytes(b))),
+        BlockType::BF16 => each(src, dst, |b| {
+            f32::from_bits((u16::from_le_bytes(b) as u32) << 16)
+        }),
         _ => {
             let decode = quant::decoder(ty).ok_or(KernelError::Unsupported { ty })?;
             let mut integers = quant::Integers::new();
