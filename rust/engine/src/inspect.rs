@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cortex_kernels::PackedMatrix;
 use cortex_weights::{Estimate, ModelFile, estimate};
 
 use crate::EngineError;
@@ -35,6 +36,18 @@ pub struct Inspection {
     pub has_chat_template: bool,
 }
 
+/// Bytes of all weights in the kernels' layout, at most.
+fn packed_bytes(file: &ModelFile) -> u64 {
+    let sizes = file.tensors().iter().map(|tensor| {
+        if tensor.shape.len() < 2 {
+            // Vectors are f32.
+            return 4 * tensor.cols() as u64;
+        }
+        PackedMatrix::bytes_for(tensor.ty, tensor.rows(), tensor.cols())
+    });
+    sizes.fold(0, u64::saturating_add)
+}
+
 /// Read the header of a model and refuse what the engine cannot run.
 ///
 /// # Errors
@@ -54,7 +67,8 @@ pub fn inspect(
         );
         return Err(EngineError::field("context_length", reason));
     }
-    let (_, estimate) = estimate(&file, context, max_sequences, KV_VALUE_BYTES)?;
+    let (_, as_stored) = estimate(&file, context, max_sequences, KV_VALUE_BYTES)?;
+    let estimate = as_stored.with_weights(packed_bytes(&file));
     Ok(Inspection {
         architecture: shape.architecture,
         name: shape.name,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::matmul::{
     Activations, FloatTiles, IntegerTiles, Lanes, TILE, Target, float_products, integer_products,
-    rows_at_once,
+    packed_bytes, rows_at_once,
 };
 use crate::simd::simd_level;
 use crate::{BlockType, KernelError, Pool, Scratch, SimdLevel, shape};
@@ -181,6 +181,17 @@ impl PackedMatrix {
             Part::Float(tiles) => tiles.bytes(),
         });
         bytes.sum()
+    }
+
+    /// Most bytes that a matrix of this type and size will hold.
+    pub fn bytes_for(ty: BlockType, rows: usize, cols: usize) -> u64 {
+        let float = ty.block_len() == 1;
+        let padded = rows.div_ceil(TILE).saturating_mul(TILE) as u64;
+        if float {
+            padded.saturating_mul((cols as u64).saturating_mul(ty.block_bytes() as u64))
+        } else {
+            packed_bytes(ty, rows, cols)
+        }
     }
 
     /// Choose how products with this matrix are computed.

@@ -256,6 +256,19 @@ fn four_bit_weights_take_the_bytes_that_the_file_has() {
 }
 
 #[test]
+fn the_size_is_known_before_a_matrix_is_packed() {
+    let pool = Pool::new(1);
+    for ty in TYPES {
+        let Case { matrix, .. } = case(ty, 35, &pool);
+        let (bytes, most) = (matrix.bytes() as u64, PackedMatrix::bytes_for(ty, 35, COLS));
+        assert!(
+            bytes <= most && 2 * bytes > most,
+            "{ty:?}: {bytes} of {most}"
+        );
+    }
+}
+
+#[test]
 fn sizes_that_do_not_fit_are_refused() {
     let pool = Pool::new(1);
     assert!(PackedMatrix::pack(BlockType::Q4_0, 1, 33, &[0; 18], &pool).is_err());

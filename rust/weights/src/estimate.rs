@@ -29,6 +29,21 @@ pub struct Estimate {
     pub total_bytes: u64,
 }
 
+impl Estimate {
+    /// The same model whose weights take this many bytes once they are loaded.
+    #[must_use]
+    pub fn with_weights(self, weights_bytes: u64) -> Self {
+        let sum = weights_bytes
+            .saturating_add(self.kv_bytes)
+            .saturating_add(self.work_bytes);
+        Self {
+            weights_bytes,
+            total_bytes: sum.saturating_add(sum / FRAGMENTATION),
+            ..self
+        }
+    }
+}
+
 /// Estimates `file` for `sequences` sequences of `context` tokens each, KV values taking `kv_value_bytes`.
 pub fn estimate(
     file: &ModelFile,
@@ -37,7 +52,6 @@ pub fn estimate(
     kv_value_bytes: usize,
 ) -> Result<(ModelShape, Estimate), WeightsError> {
     let shape = ModelShape::read(file)?;
-    let weights_bytes = file.weights_bytes();
     let value_bytes = kv_value_bytes as u64;
     let kv_bytes_per_token = shape
         .layer_kv
@@ -46,16 +60,14 @@ pub fn estimate(
         .saturating_mul(value_bytes);
     let kv_bytes = kv_bytes(&shape, context as u64, value_bytes).saturating_mul(sequences as u64);
     let work_bytes = work_bytes(&shape, sequences as u64);
-    let sum = weights_bytes
-        .saturating_add(kv_bytes)
-        .saturating_add(work_bytes);
     let estimate = Estimate {
-        weights_bytes,
+        weights_bytes: 0,
         kv_bytes_per_token,
         kv_bytes,
         work_bytes,
-        total_bytes: sum.saturating_add(sum / FRAGMENTATION),
+        total_bytes: 0,
     };
+    let estimate = estimate.with_weights(file.weights_bytes());
     Ok((shape, estimate))
 }
 

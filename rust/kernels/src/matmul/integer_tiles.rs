@@ -98,6 +98,26 @@ fn table(ty: BlockType, decode: Decode, bias: i32) -> Option<Table> {
     }))
 }
 
+/// Most bytes that a matrix takes: its scales may fit half precision, which only its values tell.
+pub(crate) fn packed_bytes(ty: BlockType, rows: usize, cols: usize) -> u64 {
+    let Form {
+        group,
+        nibbles,
+        has_offsets,
+        ..
+    } = form(ty);
+    let padded = rows.div_ceil(TILE).saturating_mul(TILE) as u64;
+    // Blocks of 32 bring numbers in half precision; those of 256 multiply theirs.
+    let number = if ty.block_len() == 32 && ty != BlockType::MXFP4 {
+        2
+    } else {
+        4
+    };
+    let numbers = (cols / group) as u64 * number * if has_offsets { 2 } else { 1 };
+    let weights = if nibbles { cols / 2 } else { cols } as u64;
+    padded.saturating_mul(weights.saturating_add(numbers))
+}
+
 impl IntegerTiles {
     /// Rearrange the blocks of a row-major matrix; `None` for a type that is not quantised.
     pub fn pack(

@@ -21,7 +21,7 @@ mod vectors;
 pub(crate) use activations::Activations;
 pub(crate) use dispatch::{Target, integer_products, rows_at_once};
 pub(crate) use float_tiles::{FloatTiles, float_products};
-pub(crate) use integer_tiles::IntegerTiles;
+pub(crate) use integer_tiles::{IntegerTiles, packed_bytes};
 
 /// Outputs of one tile.
 pub(crate) const TILE: usize = 16;
