@@ -99,7 +99,8 @@ class LoadProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on a host, in whatever state. `last_used` is Unix seconds of the last use's end."""
+    """One model on a host, in whatever state. `last_used` is Unix seconds of the last use's end; `bytes` is what it
+    takes here, `least_bytes` (0 = not said) what it could do with where less is free."""
 
     id: str
     status: ModelState
@@ -108,6 +109,7 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[int, ...] = ()
     vram_used_mb: int | None = None
     bytes: int = 0
+    least_bytes: int = 0
     in_flight: int = 0
     last_used: float | None = None
     loaded_at: float | None = None

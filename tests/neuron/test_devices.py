@@ -213,6 +213,15 @@ def test_the_kv_pool_is_a_few_contexts_or_what_is_free(options: dict[str, Any], 
     assert size.total_bytes == pytest.approx((120 + kv_mb) * MIB * 1.05, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("options", "kv_mb"),
+    [({"free": 10 * GIB}, 64), ({"free": 10 * GIB, "context_asked": True}, 128), ({"free": 0, "kv_bytes": 7 * MIB}, 7)],
+)
+def test_the_least_that_a_model_takes_does_not_depend_on_what_is_free(options: dict[str, Any], kv_mb: int) -> None:
+    least = choose_size(HEADER, **{"max_sequences": 32, **options}).least_bytes
+    assert least == pytest.approx((120 + kv_mb) * MIB * 1.05, abs=1)
+
+
 def test_an_estimate_is_given_once_it_can_be_measured() -> None:
     now = 0.0
     progress = Progress(lambda: now)

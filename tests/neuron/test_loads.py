@@ -97,6 +97,8 @@ async def test_the_kv_pool_shrinks_to_what_is_free(tmp_path: Path) -> None:
     async with running(tmp_path, memory_mb=48) as rig:
         assert (await rig.load()).status == 200
         assert rig.engines.plans[0].kv_bytes == pytest.approx(5.7 * 1024 * 1024, rel=0.01)
+        entry = await rig.get("/models/alpha")
+        assert 0 < entry["least_bytes"] < entry["bytes"]
 
 
 async def test_too_little_memory_now_and_too_little_ever_are_told_apart(rig: Rig) -> None:

@@ -24,7 +24,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def needed_bytes(fleet: Fleet, profile: ModelProfile) -> int | None:
-    """What the model takes in all: as a host measured it, else as the profile says, else unknown."""
+    """What the model takes in all, at least: as a host said, else as the profile says, else unknown."""
     measured = fleet.sizes.get(profile.id)
     if measured is not None:
         return measured

@@ -100,7 +100,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a decision looks at. `failures` has keys (host, model); `sizes` are bytes that a host measured."""
+    """Everything a decision looks at. `failures` has keys (host, model); `sizes` are the bytes that a model takes
+    at least, as a host said."""
 
     hosts: dict[str, Host] = {}
     jobs: dict[str, Job] = {}

@@ -172,14 +172,15 @@ def _live(device: Device, health: DeviceHealth | None) -> Device:
 
 def _met(fleet: Fleet, host: Host) -> Fleet:
     """A contact. 1. The host is up. 2. One that was down gets new chances for failed loads. 3. The sizes of what it
-    has loaded are kept, also for the time after it is gone."""
+    has loaded are kept, also for the time after it is gone: the least it takes, since a host with much room gives a
+    model more than another one needs to."""
     failures = fleet.failures
     if fleet.hosts[host.name].reach is not Reach.UP:  # 2.
         failures = {key: failure for key, failure in failures.items() if key[0] != host.name}
     sizes = dict(fleet.sizes)
     for entry in host.models.values():  # 3.
         if entry.status is ModelState.LOADED and entry.bytes > 0:
-            sizes[entry.id] = entry.bytes
+            sizes[entry.id] = entry.least_bytes or entry.bytes
     return _with(replace(fleet, failures=failures, sizes=sizes), replace(host, reach=Reach.UP, misses=0))
 
 

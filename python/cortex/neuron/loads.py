@@ -197,7 +197,7 @@ class Loads:
             context_asked=spec.context_length is not None,
         )
         self._ledger.reserve(model.id, device=device, needed=size.total_bytes, leaving=leaving)
-        model.device, model.bytes = device, size.total_bytes
+        model.device, model.bytes, model.least_bytes = device, size.total_bytes, size.least_bytes
         return size
 
     async def _evict(self, victims: tuple[str, ...], model: Model) -> None:

@@ -57,6 +57,7 @@ class Model:
         self.state = ModelState.ABSENT
         self.device = 0
         self.bytes = 0
+        self.least_bytes = 0
         self.leases = 0
         self.progress: LoadProgress | None = None
         self.error: CortexError | None = None
@@ -83,6 +84,7 @@ class Model:
             devices=(self.device,),
             vram_used_mb=self.bytes // (1 << 20) if loaded else None,
             bytes=self.bytes,
+            least_bytes=self.least_bytes,
             in_flight=self.leases,
             last_used=self.last_used,
             loaded_at=self.loaded_at,

@@ -22,16 +22,17 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """The KV pool, and all together; what it was computed from."""
+    """The KV pool, and all together; what it was computed from, and with how little the model would be loaded."""
 
     header: Header
     kv_bytes: int
     total_bytes: int
+    least_bytes: int
 
 
 def actual_size(header: Header, *, weights_bytes: int, kv_bytes: int) -> int:
     """All bytes of a loaded model, now that its engine has said what weights and KV pool take."""
-    return _size(msgspec.structs.replace(header, weights_bytes=weights_bytes), kv_bytes).total_bytes
+    return _total(msgspec.structs.replace(header, weights_bytes=weights_bytes), kv_bytes)
 
 
 def choose_size(
@@ -44,13 +45,13 @@ def choose_size(
     reservation fails, and its numbers say by how much.
     """
     if kv_bytes is not None:  # 1.
-        return _size(header, kv_bytes)
+        return _size(header, kv_bytes, kv_bytes)
     one = _tokens(header, header.context_length)
     usual = min(one * min(max_sequences, _CONTEXTS), _KV_LIMIT)
     floor = one if context_asked else min(one, _tokens(header, _FLOOR_TOKENS))
     usual = max(usual, floor)  # 2.
     room = free * _FRAGMENTATION // (_FRAGMENTATION + 1) - header.weights_bytes - header.work_bytes
-    return _size(header, max(floor, min(usual, room)))  # 3.
+    return _size(header, max(floor, min(usual, room)), floor)  # 3.
 
 
 def _tokens(header: Header, count: int) -> int:
@@ -58,6 +59,11 @@ def _tokens(header: Header, count: int) -> int:
     return -(-count // _BLOCK_TOKENS) * _BLOCK_TOKENS * header.kv_bytes_per_token
 
 
-def _size(header: Header, kv_bytes: int) -> Size:
+def _size(header: Header, kv_bytes: int, floor: int) -> Size:
+    total, least = _total(header, kv_bytes), _total(header, floor)
+    return Size(header=header, kv_bytes=kv_bytes, total_bytes=total, least_bytes=least)
+
+
+def _total(header: Header, kv_bytes: int) -> int:
     total = header.weights_bytes + header.work_bytes + kv_bytes
-    return Size(header=header, kv_bytes=kv_bytes, total_bytes=total + total // _FRAGMENTATION)
+    return total + total // _FRAGMENTATION

@@ -3,6 +3,7 @@
 import pytest
 
 from cortex.errors import InsufficientMemory, ModelFileInvalid
+from cortex.fleet.placement import feasible
 from cortex.fleet.state import MIB, Fleet, Host, Job, Reach
 from cortex.fleet.transitions import (
     discovered,
@@ -19,7 +20,7 @@ from cortex.fleet.transitions import (
 )
 from cortex.protocol import DeviceHealth, DeviceInfo, Discovery, Health, ModelEntry, ModelLoad, NeuronEvent
 from cortex.types import ModelState
-from tests.unit.fleet.fleets import NOW, fleet, host, loaded
+from tests.unit.fleet.fleets import NOW, fleet, host, listed, loaded
 
 NEW = Fleet(hosts={"beast": Host(name="beast", endpoint="http://beast:13131")})
 FOUND = Discovery(
@@ -78,6 +79,14 @@ def test_events_replace_change_and_remove_models() -> None:
     state = event_seen(state, "beast", NeuronEvent(kind="model", epoch="1", revision=3, models=(gone,)))
     assert set(state.hosts["beast"].models) == {"b"}
     assert state.sizes == {"a": 10 * MIB, "b": 20 * MIB}
+
+
+def test_a_model_that_took_all_the_room_of_a_large_host_still_fits_a_smaller_one() -> None:
+    wide = loaded("a", 90, least_bytes=30 * MIB)
+    event = NeuronEvent(kind="snapshot", epoch="1", revision=1, models=(wide,))
+    state = event_seen(fleet(host("beast", 100), host("small", 40)), "beast", event)
+    assert state.sizes == {"a": 30 * MIB}
+    assert feasible(state, listed("a").profile, state.hosts["small"])
     state = event_seen(state, "beast", NeuronEvent(kind="draining", epoch="1", revision=4))
     assert not state.hosts["beast"].serving
     assert models_seen(state, "beast", ()).hosts["beast"].models == {}
