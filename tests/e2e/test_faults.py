@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from tests.e2e.conftest import QUESTION
-from tests.e2e.daemons import get_json
+from tests.e2e.daemons import free_port, get_json
 from tests.e2e.fleet import MODEL, Fleet
 
 pytestmark = pytest.mark.real
@@ -180,8 +180,11 @@ def test_a_taken_port_is_named(module: str) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        where = ["--listen", f"127.0.0.1:{port}"] if module == "cortex" else ["--host", "127.0.0.1", "--port", port]
-        command = [sys.executable, "-m", f"cortex.cli.{module}", "serve", *where]
+        where = {
+            "cortex": ["--listen", f"127.0.0.1:{port}", "--metrics-listen", f"127.0.0.1:{free_port()}"],
+            "neuron": ["--host", "127.0.0.1", "--port", port],
+        }
+        command = [sys.executable, "-m", f"cortex.cli.{module}", "serve", *where[module]]
         result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 1
     assert port in result.stderr
