@@ -68,9 +68,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     def busy(self, model: str) -> int:
         """Requests of the model there: ours, or what the host reports when others use it too."""
+        return max(self.leases.get(model, 0), self.heard(model))
+
+    def heard(self, model: str) -> int:
+        """What the host last said is running. Its entry of the model counts only before the first live figures: it is
+        sent when the state changes, so the requests in it may have ended long ago."""
         entry = self.models.get(model)
-        own = self.leases.get(model, 0)
-        return max(own, self.reported.get(model, 0), entry.in_flight if entry else 0)
+        return self.reported.get(model, entry.in_flight if entry else 0)
 
     def last_use(self, model: str) -> float:
         """When the model's last use ended, as far as we or the host know; its load counts, never-used is 0."""

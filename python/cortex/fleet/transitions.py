@@ -105,12 +105,13 @@ def leased(fleet: Fleet, name: str, model: str) -> Fleet:
 
 
 def released(fleet: Fleet, name: str, model: str, *, now: float) -> Fleet:
-    """That use ended."""
+    """That use ended; what the host reported most likely counted it, and its next figures are seconds away."""
     host = fleet.hosts[name]
     left = host.leases.get(model, 0) - 1
     assert left >= 0, "a lease is given back once"
     leases = _put(host.leases, model, left) if left else _drop(host.leases, model)
-    return _with(fleet, replace(host, leases=leases, used=_put(host.used, model, now)))
+    reported = _put(host.reported, model, max(0, host.heard(model) - 1))
+    return _with(fleet, replace(host, leases=leases, reported=reported, used=_put(host.used, model, now)))
 
 
 def job_started(fleet: Fleet, job: Job) -> Fleet:

@@ -79,6 +79,9 @@ def test_events_replace_change_and_remove_models() -> None:
     state = event_seen(state, "beast", NeuronEvent(kind="model", epoch="1", revision=3, models=(gone,)))
     assert set(state.hosts["beast"].models) == {"b"}
     assert state.sizes == {"a": 10 * MIB, "b": 20 * MIB}
+    state = event_seen(state, "beast", NeuronEvent(kind="draining", epoch="1", revision=4))
+    assert not state.hosts["beast"].serving
+    assert models_seen(state, "beast", ()).hosts["beast"].models == {}
 
 
 def test_a_model_that_took_all_the_room_of_a_large_host_still_fits_a_smaller_one() -> None:
@@ -87,9 +90,21 @@ def test_a_model_that_took_all_the_room_of_a_large_host_still_fits_a_smaller_one
     state = event_seen(fleet(host("beast", 100), host("small", 40)), "beast", event)
     assert state.sizes == {"a": 30 * MIB}
     assert feasible(state, listed("a").profile, state.hosts["small"])
-    state = event_seen(state, "beast", NeuronEvent(kind="draining", epoch="1", revision=4))
-    assert not state.hosts["beast"].serving
-    assert models_seen(state, "beast", ()).hosts["beast"].models == {}
+
+
+def test_a_request_that_ended_is_not_held_against_the_model_by_an_older_word_of_the_host() -> None:
+    seen = (loaded("a", 10, in_flight=1),)
+    state = models_seen(leased(fleet(host("beast", 100, models=(loaded("a", 10),))), "beast", "a"), "beast", seen)
+    assert state.hosts["beast"].busy("a") == 1
+    state = released(state, "beast", "a", now=NOW)
+    assert state.hosts["beast"].busy("a") == 0
+    state = fleet(host("beast", 100, models=seen, reported={"a": 0}))
+    assert state.hosts["beast"].busy("a") == 0
+
+
+def test_what_others_do_on_the_host_still_counts_after_our_own_use() -> None:
+    state = leased(fleet(host("beast", 100, models=(loaded("a", 10),), reported={"a": 3})), "beast", "a")
+    assert released(state, "beast", "a", now=NOW).hosts["beast"].busy("a") == 2
 
 
 def test_leases_count_and_the_end_of_the_last_use_is_kept() -> None:
