@@ -72,8 +72,21 @@ REFUSED = {
 
 
 def load_gateway(path: Path | None, environ: Mapping[str, str]) -> Loaded[GatewayConfig]:
-    """Read cortex.toml (`path`, else the default place if it is there) and `CORTEX_` overrides; raises ConfigError."""
-    return load(GatewayConfig, path, default_path=DEFAULT_PATH, prefix="CORTEX_", environ=environ, refused=REFUSED)
+    """Read cortex.toml (`path`, else the default place if it is there) and `CORTEX_` overrides; raises ConfigError.
+
+    Hosts are told apart by name, and one host under two names would be counted twice: both are unique.
+    """
+    loaded = load(GatewayConfig, path, default_path=DEFAULT_PATH, prefix="CORTEX_", environ=environ, refused=REFUSED)
+    names: set[str] = set()
+    endpoints: dict[str, str] = {}
+    for peer in loaded.config.neurons:
+        if peer.name in names:
+            raise ConfigError(f"{loaded.origin}: neuron {peer.name!r} is listed twice; give each host its own name")
+        names.add(peer.name)
+        other = endpoints.setdefault(peer.endpoint.rstrip("/"), peer.name)
+        if other != peer.name:
+            raise ConfigError(f"{loaded.origin}: neurons {other!r} and {peer.name!r} have the same endpoint")
+    return loaded
 
 
 def catalogue_path(loaded: Loaded[GatewayConfig]) -> Path | None:

@@ -55,6 +55,14 @@ def test_variables_of_others_are_left_alone_but_near_misses_are_told() -> None:
         ),
         ('[[neurons]]\nname="a"\nendpoint="a:13131"\n', ":3: neurons.0.endpoint"),
         ("zzz = 1\n", "known here: gateway, eviction"),
+        (
+            '[[neurons]]\nname="a"\nendpoint="http://a:1"\n[[neurons]]\nname="a"\nendpoint="http://b:1"\n',
+            "neuron 'a' is listed twice",
+        ),
+        (
+            '[[neurons]]\nname="a"\nendpoint="http://a:1"\n[[neurons]]\nname="b"\nendpoint="http://a:1/"\n',
+            "neurons 'a' and 'b' have the same endpoint",
+        ),
     ],
 )
 def test_mistakes_name_line_and_remedy(tmp_path: Path, text: str, expected: str) -> None:
