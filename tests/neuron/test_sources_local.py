@@ -28,6 +28,16 @@ def test_a_path_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         SOURCES.resolve(str(tmp_path), quant="Q8_0", fetch=Fetch())
 
 
+def test_a_file_of_another_quantisation_than_asked_for_is_refused(tmp_path: Path) -> None:
+    labelled, plain = tmp_path / "tiny-Q4_0.gguf", tmp_path / "tiny.gguf"
+    for model in (labelled, plain):
+        model.write_bytes(b"x")
+    assert SOURCES.resolve(str(labelled), quant="q4_0", fetch=Fetch()) == labelled
+    assert SOURCES.resolve(str(plain), quant="Q8_0", fetch=Fetch()) == plain
+    with pytest.raises(QuantNotFound, match="is Q4_0, not Q8_0"):
+        SOURCES.resolve("any-name", quant="Q8_0", source=str(labelled), fetch=Fetch())
+
+
 @pytest.mark.parametrize(
     "name",
     ["../etc/passwd", "a/../../b", "a/b/c", "a b/c", "a/..", "owner/na..me", "a\\b", "-x/y", "", "a/\n", "x" * 300],

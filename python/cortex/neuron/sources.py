@@ -10,11 +10,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cortex.config.neuron import CandleConfig, SourceConfig
-from cortex.errors import SourceNotFound
+from cortex.errors import QuantNotFound, SourceNotFound
 from cortex.neuron.fetch import Fetch
 from cortex.neuron.hub import Registry
 from cortex.neuron.package_source import package_path
-from cortex.neuron.selection import choose
+from cortex.neuron.selection import choose, quant_label
 
 __all__ = ["Sources"]
 
@@ -79,6 +79,8 @@ class Sources:
         if path.is_dir() and quant is not None:
             names = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
             return path / choose(names, quant=quant, what=str(path)).weights[0]
+        if quant is not None:
+            _check_quant(path, quant)
         return path
 
     def _registry(self, scheme: str) -> Registry:
@@ -133,6 +135,17 @@ class Sources:
     def _home(self) -> Path:
         home = self._environ.get("HOME")
         return Path(home) if home else Path.home()
+
+
+def _check_quant(path: Path, quant: str) -> None:
+    """A file leaves nothing to choose; one whose name states another quantisation is not what was asked for."""
+    label = quant_label(path.name)
+    if label != path.name and quant.lower() not in path.name.lower():
+        raise QuantNotFound(
+            f"{path} is {label}, not {quant}; name another file, or leave the quantisation out",
+            param="quant",
+            extras={"available": [label], "nearest": []},
+        )
 
 
 def _is_location(text: str) -> bool:
