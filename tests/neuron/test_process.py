@@ -1,6 +1,7 @@
 """`neuron serve` as a process: quick to listen, ends with 0 on SIGTERM, with words for those it has to cut."""
 
 import json
+import signal
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -35,6 +36,22 @@ def test_it_listens_at_once_and_ends_with_zero(tmp_path: Path) -> None:
     assert time.monotonic() - began < 5
     assert "Traceback" not in daemon.output()
     assert "nobody/no-such-model" in daemon.output()
+
+
+@pytest.mark.parametrize("module", ["cortex", "neuron"])
+def test_a_second_signal_hurries_and_leaves_no_traceback(tmp_path: Path, module: str) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    host, _, port = address.partition(":")
+    where = {
+        "cortex": ["--listen", address, "--metrics-listen", f"127.0.0.1:{free_port()}"],
+        "neuron": ["--host", host, "--port", port],
+    }
+    with Daemon([f"cortex.cli.{module}", "serve", *where[module]], tmp_path / "log") as daemon:
+        daemon.wait_for(f"http://{address}/health")
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.process.send_signal(signal.SIGINT)
+        assert daemon.stop() == 0, daemon.output()
+    assert "Traceback" not in daemon.output()
 
 
 @pytest.mark.real

@@ -135,9 +135,11 @@ class _Up:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
-        if self._gateway is not None:
-            await self._gateway.stop()
-        await self._neuron.stop()
+        try:
+            if self._gateway is not None:
+                await self._gateway.stop()
+        finally:
+            await self._neuron.stop()
 
     async def _watch_load(self, gateway: Gateway) -> None:
         await gateway.board.until(lambda fleet: _ended(fleet, self._chosen.id) is not None)

@@ -75,8 +75,10 @@ class Gateway:
 
     async def stop(self) -> None:
         """Refuse new requests, drain, stop the loads' watching, the hosts' watchers, and the metrics port last."""
-        await self.server.stop()
-        await self._lifecycle.close()
-        await self._poller.close()
-        await self._client.close()
-        await self.metrics_server.stop()
+        try:
+            await self.server.stop()
+        finally:
+            await self._lifecycle.close()
+            await self._poller.close()
+            await self._client.close()
+            await self.metrics_server.stop()

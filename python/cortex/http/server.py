@@ -98,7 +98,11 @@ class Server:
         self.ready = True
 
     async def stop(self, drain_seconds: float | None = None) -> None:
-        """Refuse new connections, let requests end for the drain time, cancel the rest, run the shut-down hooks."""
+        """Refuse new connections, let requests end for the drain time, cancel the rest, run the shut-down hooks.
+
+        Cancelled meanwhile, it cuts the drain short and does the rest all the same: Granian left half closed would
+        write a traceback when the loop ends.
+        """
         if self._adapter is None or self._granian is None or self._task is None or self._socket is None:
             return
         self.ready = False
@@ -107,14 +111,23 @@ class Server:
         self._granian.end()
         self._socket.close()
         try:
-            async with asyncio.timeout(limit):
-                await self._adapter.wait_idle()
-        except TimeoutError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    await self._adapter.wait_idle()
+        finally:
+            closing = asyncio.get_running_loop().create_task(self._close(self._adapter), name=f"close {self.app.name}")
+            try:
+                await asyncio.shield(closing)
+            finally:
+                await asyncio.wait([closing])
+
+    async def _close(self, adapter: Adapter) -> None:
+        if self.in_flight:
             _log.warning("drain time is over, cutting requests", extra={"fields": {"requests": self.in_flight}})
-            self._adapter.cancel_all()
+            adapter.cancel_all()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self._adapter.wait_idle()
+                    await adapter.wait_idle()
         await self._close_granian()
         await self._run_hook("shutdown")
         self._granian = None

@@ -237,6 +237,21 @@ async def test_stop_cuts_what_outlives_the_drain_time(probe: Probe) -> None:
         assert door.server.in_flight == 0
 
 
+async def test_a_stop_that_is_cancelled_cuts_the_drain_and_still_closes_everything(probe: Probe) -> None:
+    async with loopback(probe.app) as door, wire(door.server) as raw:
+        await raw.send(get("/wait"))
+        await happens(probe.started)
+        stopping = asyncio.get_running_loop().create_task(door.server.stop(WAIT))
+        await refused(door.server)
+        stopping.cancel()
+        async with asyncio.timeout(WAIT):
+            await asyncio.wait([stopping])
+        assert stopping.cancelled()
+        assert probe.cancelled.is_set()
+        assert door.server._task is not None
+        assert door.server._task.done()
+
+
 async def test_stop_does_not_wait_for_idle_keep_alive_connections(probe: Probe) -> None:
     async with loopback(probe.app) as door, wire(door.server) as raw:
         await raw.send(b"POST /take HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
