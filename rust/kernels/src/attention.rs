@@ -6,7 +6,8 @@
 
 use std::cell::RefCell;
 
-use crate::attention_task::{Call, Range, State, run};
+use crate::attention_lines::Scoring;
+use crate::attention_task::{Call, Range, State, Task};
 use crate::simd::simd_level;
 use crate::{KernelError, KvLayout, Pool, shape};
 
@@ -36,7 +37,7 @@ thread_local! {
 /// `c * tanh(score / c)`. Rows that belong to no sequence are not written; no row may belong to two.
 ///
 /// # Errors
-/// If sizes do not fit together, or a row, position or block does not exist.
+/// If sizes do not fit together, a row, position or block does not exist, or a window is of no position.
 #[allow(clippy::too_many_arguments)] // One call of the hot path; a struct would be built for this call only.
 pub fn paged_attention(
     pool: &Pool,
@@ -57,10 +58,43 @@ pub fn paged_attention(
     shape::same("out", q.len(), out.len())?;
     let group = shape::rows("heads", heads, layout.kv_heads)?;
     shape::positive("heads", group)?;
+    shape::positive("window", window.unwrap_or(1))?;
+    let ranges = ranges(sequences, rows, blocks, layout.block_size)?;
+    let call = Call {
+        q,
+        k_cache,
+        v_cache,
+        layout: *layout,
+        heads,
+        group,
+        scoring: Scoring { scale, softcap },
+        window,
+        out: out.as_mut_ptr(),
+        level: simd_level(),
+    };
+    let kv_heads = layout.kv_heads;
+    pool.run(ranges.len() * kv_heads, &|task| {
+        let task = Task {
+            call: &call,
+            range: &ranges[task / kv_heads],
+            head: task % kv_heads,
+        };
+        STATE.with_borrow_mut(|state| task.run(state));
+    });
+    Ok(())
+}
+
+/// The tasks' queries, if all sequences exist and no row belongs to two.
+fn ranges<'a>(
+    sequences: &[AttentionSequence<'a>],
+    rows: usize,
+    blocks: usize,
+    block_size: usize,
+) -> Result<Vec<Range<'a>>, KernelError> {
     let mut ranges = Vec::new();
     let mut taken = vec![false; rows];
     for sequence in sequences {
-        check(sequence, rows, blocks, layout.block_size)?;
+        check(sequence, rows, blocks, block_size)?;
         let own = &mut taken[sequence.query_start..][..sequence.query_len];
         if own.contains(&true) {
             return Err(KernelError::Shared { what: "query row" });
@@ -71,25 +105,7 @@ pub fn paged_attention(
             ranges.push(Range::new(sequence, first, count));
         }
     }
-    let call = Call {
-        q,
-        k_cache,
-        v_cache,
-        layout: *layout,
-        heads,
-        group,
-        scale,
-        window,
-        softcap,
-        out: out.as_mut_ptr(),
-        level: simd_level(),
-    };
-    let kv_heads = layout.kv_heads;
-    pool.run(ranges.len() * kv_heads, &|task| {
-        let (range, head) = (&ranges[task / kv_heads], task % kv_heads);
-        STATE.with_borrow_mut(|state| run(&call, range, head, state));
-    });
-    Ok(())
+    Ok(ranges)
 }
 
 /// The rows, the positions and the blocks of a sequence exist.

@@ -1,10 +1,16 @@
 //! One task of attention: a few queries of one sequence and the heads that share one key head.
 
-use crate::math::{exp, multiply_add};
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
+use std::array::from_fn;
+use std::slice::from_raw_parts_mut;
+
+use crate::attention_lines::{Running, Scoring, Seen};
+use crate::vector::{Vector, add_products};
 use crate::{AttentionSequence, KvLayout, SimdLevel};
 
-/// Values of a head that are summed in registers together.
-const LANES: usize = 32;
+/// The most lines (heads of queries) that are computed together.
+const TOGETHER: usize = 4;
 
 /// What all tasks of a call share.
 pub(crate) struct Call<'a> {
@@ -15,9 +21,8 @@ pub(crate) struct Call<'a> {
     pub heads: usize,
     /// Query heads of a key head.
     pub group: usize,
-    pub scale: f32,
+    pub scoring: Scoring,
     pub window: Option<usize>,
-    pub softcap: Option<f32>,
     pub out: *mut f32,
     pub level: SimdLevel,
 }
@@ -47,183 +52,182 @@ impl<'a> Range<'a> {
     }
 }
 
-/// Running results of the queries, reused from task to task.
+/// Running results of the lines, `[queries, group]`, reused from task to task.
 #[derive(Default)]
 pub(crate) struct State {
-    /// `[queries, group, head_dim]`: sums of weighted values.
+    /// `[lines, head_dim]`: sums of weighted values.
     sums: Vec<f32>,
-    /// `[queries, group]`: the largest score, and the sum of weights.
-    largest: Vec<f32>,
-    totals: Vec<f32>,
+    running: Vec<Running>,
+    /// `[TOGETHER, block_size]`.
     scores: Vec<f32>,
 }
 
-/// Positions `from..to` of a block, seen by a query.
+/// One block of keys and values of one head, and the number of its first position.
 #[derive(Clone, Copy)]
-struct Seen {
-    from: usize,
-    to: usize,
+struct Block<'a> {
+    keys: &'a [f32],
+    values: &'a [f32],
+    start: usize,
 }
 
-/// Compute a task and write its results.
-pub(crate) fn run(call: &Call<'_>, range: &Range<'_>, head: usize, state: &mut State) {
-    match call.level {
-        // SAFETY: the level says what the processor has.
-        #[cfg(target_arch = "x86_64")]
-        SimdLevel::Avx512 => unsafe { with_avx512(call, range, head, state) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        SimdLevel::Avx2 => unsafe { with_avx2(call, range, head, state) },
-        _ => task::<false>(call, range, head, state),
+/// The queries and the key head of a task.
+#[derive(Clone, Copy)]
+pub(crate) struct Task<'a> {
+    pub call: &'a Call<'a>,
+    pub range: &'a Range<'a>,
+    pub head: usize,
+}
+
+impl Task<'_> {
+    /// Compute the task and write its results.
+    pub fn run(self, state: &mut State) {
+        match self.call.level {
+            // SAFETY: the level says what the processor has.
+            #[cfg(target_arch = "x86_64")]
+            SimdLevel::Avx512 => unsafe { with_avx512(self, state) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            SimdLevel::Avx2 => unsafe { with_avx2(self, state) },
+            // SAFETY: plain code needs no instructions.
+            _ => unsafe { attend::<[f32; 4]>(self, state) },
+        }
+    }
+
+    /// Where the values of a line begin, in the queries and in the output.
+    fn start(self, line: usize) -> usize {
+        let (group, heads) = (self.call.group, self.call.heads);
+        let (query, one) = (line / group, line % group);
+        ((self.range.row + query) * heads + self.head * group + one) * self.call.layout.head_dim
+    }
+
+    /// What a line sees of the block that begins at position `start`.
+    fn seen(self, line: usize, start: usize) -> Seen {
+        let size = self.call.layout.block_size;
+        let end = self.range.position + line / self.call.group + 1;
+        let window = self.call.window;
+        let begin = window.map_or(0, |window| end.saturating_sub(window));
+        Seen {
+            from: begin.saturating_sub(start).min(size),
+            to: end.saturating_sub(start).min(size),
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
-fn with_avx512(call: &Call<'_>, range: &Range<'_>, head: usize, state: &mut State) {
-    task::<true>(call, range, head, state);
+fn with_avx512(task: Task<'_>, state: &mut State) {
+    // SAFETY: this is compiled for AVX-512.
+    unsafe { attend::<__m512>(task, state) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn with_avx2(call: &Call<'_>, range: &Range<'_>, head: usize, state: &mut State) {
-    task::<true>(call, range, head, state);
+fn with_avx2(task: Task<'_>, state: &mut State) {
+    // SAFETY: this is compiled for AVX2.
+    unsafe { attend::<__m256>(task, state) }
 }
 
+/// # Safety
+/// The caller is compiled for the instructions of `V`.
 #[inline(always)]
-fn task<const FUSED: bool>(call: &Call<'_>, range: &Range<'_>, head: usize, state: &mut State) {
-    let KvLayout {
-        block_size: size,
-        head_dim: dim,
-        ..
-    } = call.layout;
+unsafe fn attend<V: Vector>(task: Task<'_>, state: &mut State) {
+    let (call, range) = (task.call, task.range);
+    let (size, dim) = (call.layout.block_size, call.layout.head_dim);
     let lines = range.count * call.group;
     state.sums.clear();
     state.sums.resize(lines * dim, 0.0);
-    state.largest.clear();
-    state.largest.resize(lines, f32::NEG_INFINITY);
-    state.totals.clear();
-    state.totals.resize(lines, 0.0);
-    state.scores.resize(size, 0.0);
+    state.running.clear();
+    state.running.resize(lines, Running::START);
+    state.scores.resize(TOGETHER * size, 0.0);
     let first = call
         .window
         .map_or(0, |window| (range.position + 1).saturating_sub(window));
     let last = range.position + range.count - 1;
-    for block in first / size..=last / size {
-        let start = call.layout.start(range.blocks[block] as usize, head);
-        let keys = &call.k_cache[start..][..size * dim];
-        let values = &call.v_cache[start..][..size * dim];
-        for query in 0..range.count {
-            let end = range.position + query + 1;
-            let begin = call.window.map_or(0, |window| end.saturating_sub(window));
-            let seen = Seen {
-                from: begin.saturating_sub(block * size).min(size),
-                to: end.saturating_sub(block * size).min(size),
-            };
-            if seen.from < seen.to {
-                for one in 0..call.group {
-                    let at = ((range.row + query) * call.heads + head * call.group + one) * dim;
-                    let line = query * call.group + one;
-                    score::<FUSED>(call, &call.q[at..][..dim], keys, &mut state.scores);
-                    weigh::<FUSED>(state, line, dim, seen, values);
+    for number in first / size..=last / size {
+        let start = call.layout.start(range.blocks[number] as usize, task.head);
+        let block = Block {
+            keys: &call.k_cache[start..][..size * dim],
+            values: &call.v_cache[start..][..size * dim],
+            start: number * size,
+        };
+        for line in (0..lines).step_by(TOGETHER) {
+            // SAFETY: as the caller promised.
+            unsafe {
+                match lines - line {
+                    1 => meet::<V, 1>(task, line, block, state),
+                    2 => meet::<V, 2>(task, line, block, state),
+                    3 => meet::<V, 3>(task, line, block, state),
+                    _ => meet::<V, TOGETHER>(task, line, block, state),
                 }
             }
         }
     }
-    write(call, range, head, state);
+    write(task, state);
 }
 
-/// The scores of a query with all positions of a block.
+/// Let the `N` lines from `line` on meet a block.
+///
+/// # Safety
+/// The caller is compiled for the instructions of `V`.
 #[inline(always)]
-fn score<const FUSED: bool>(call: &Call<'_>, q: &[f32], keys: &[f32], scores: &mut [f32]) {
-    let size = scores.len();
-    let (chunks, rest) = scores.as_chunks_mut::<LANES>();
-    let chunked = chunks.len() * LANES;
-    for (number, chunk) in chunks.iter_mut().enumerate() {
-        let mut sums = [0.0; LANES];
-        for (keys, q) in keys.chunks_exact(size).zip(q) {
-            let (keys, _) = keys[number * LANES..].as_chunks::<LANES>();
-            for (sum, key) in sums.iter_mut().zip(&keys[0]) {
-                *sum = multiply_add::<FUSED>(*key, *q, *sum);
-            }
-        }
-        *chunk = sums;
-    }
-    for (place, score) in rest.iter_mut().enumerate() {
-        let keys = keys[chunked + place..].iter().step_by(size);
-        let products = keys.zip(q);
-        *score = products.fold(0.0, |sum, (key, q)| multiply_add::<FUSED>(*key, *q, sum));
-    }
-    for score in scores.iter_mut() {
-        *score *= call.scale;
-    }
-    if let Some(cap) = call.softcap {
-        for score in scores.iter_mut() {
-            *score = cap * (*score / cap).tanh();
-        }
-    }
-}
-
-/// Turn scores into weights and add the weighted values to a line's sums.
-#[inline(always)]
-fn weigh<const FUSED: bool>(
-    state: &mut State,
+unsafe fn meet<V: Vector, const N: usize>(
+    task: Task<'_>,
     line: usize,
-    dim: usize,
-    seen: Seen,
-    values: &[f32],
+    block: Block<'_>,
+    state: &mut State,
 ) {
-    for score in &mut state.scores[..seen.from] {
-        *score = f32::NEG_INFINITY;
+    let (size, dim) = (task.call.layout.block_size, task.call.layout.head_dim);
+    let seen: [Seen; N] = from_fn(|i| task.seen(line + i, block.start));
+    if seen.iter().all(|seen| seen.nothing()) {
+        return;
     }
-    for score in &mut state.scores[seen.to..] {
-        *score = f32::NEG_INFINITY;
-    }
-    let seen_scores = &state.scores[seen.from..seen.to];
-    let largest = seen_scores
-        .iter()
-        .fold(state.largest[line], |largest, score| largest.max(*score));
-    let shrink = exp::<FUSED>(state.largest[line] - largest);
-    state.largest[line] = largest;
-    for score in &mut state.scores {
-        *score = exp::<FUSED>(*score - largest);
-    }
-    let total: f32 = state.scores[seen.from..seen.to].iter().sum();
-    state.totals[line] = multiply_add::<FUSED>(state.totals[line], shrink, total);
-    let weights = &state.scores[seen.from..seen.to];
-    let values = &values[seen.from * dim..seen.to * dim];
-    let sums = &mut state.sums[line * dim..][..dim];
-    let (chunks, rest) = sums.as_chunks_mut::<LANES>();
-    let chunked = chunks.len() * LANES;
-    for (number, chunk) in chunks.iter_mut().enumerate() {
-        let mut sums = chunk.map(|sum| sum * shrink);
-        for (values, weight) in values.chunks_exact(dim).zip(weights) {
-            let (values, _) = values[number * LANES..].as_chunks::<LANES>();
-            for (sum, value) in sums.iter_mut().zip(&values[0]) {
-                *sum = multiply_add::<FUSED>(*value, *weight, *sum);
-            }
+    let queries = from_fn(|i| &task.call.q[task.start(line + i)..][..dim]);
+    let scores = &mut state.scores[..N * size];
+    scores.fill(0.0);
+    // SAFETY: as the caller promised.
+    unsafe { add_products::<V, N>(lines(scores, size), queries, block.keys) };
+    task.call.scoring.apply(scores);
+    let sums = &mut state.sums[line * dim..(line + N) * dim];
+    for i in (0..N).filter(|i| !seen[*i].nothing()) {
+        let scores = &mut scores[i * size..(i + 1) * size];
+        let sums = &mut sums[i * dim..(i + 1) * dim];
+        if V::FUSED {
+            state.running[line + i].weigh::<true>(scores, seen[i], sums);
+        } else {
+            state.running[line + i].weigh::<false>(scores, seen[i], sums);
         }
-        *chunk = sums;
     }
-    for (place, sum) in rest.iter_mut().enumerate() {
-        let values = values[chunked + place..].iter().step_by(dim);
-        let products = values.zip(weights);
-        *sum = products.fold(*sum * shrink, |sum, (value, weight)| {
-            multiply_add::<FUSED>(*value, *weight, sum)
-        });
+    let weights = |i: usize| &scores[i * size..][seen[i].from..seen[i].to];
+    let values = |i: usize| &block.values[seen[i].from * dim..seen[i].to * dim];
+    if seen.iter().all(|other| *other == seen[0]) {
+        // SAFETY: as the caller promised.
+        return unsafe { add_products::<V, N>(lines(sums, dim), from_fn(weights), values(0)) };
     }
+    for (i, sums) in sums.chunks_exact_mut(dim).enumerate() {
+        if !seen[i].nothing() {
+            // SAFETY: as the caller promised.
+            unsafe { add_products::<V, 1>([sums], [weights(i)], values(i)) };
+        }
+    }
+}
+
+/// `N` lines of `width` values each.
+#[inline(always)]
+fn lines<const N: usize>(values: &mut [f32], width: usize) -> [&mut [f32]; N] {
+    let mut rest = values;
+    from_fn(|_| rest.split_off_mut(..width).unwrap_or_default())
 }
 
 /// Write the results: sums by totals.
 #[inline(always)]
-fn write(call: &Call<'_>, range: &Range<'_>, head: usize, state: &State) {
-    let dim = call.layout.head_dim;
-    for (line, sums) in state.sums.chunks_exact(dim).enumerate() {
-        let (query, one) = (line / call.group, line % call.group);
-        let at = ((range.row + query) * call.heads + head * call.group + one) * dim;
-        for (place, sum) in sums.iter().enumerate() {
-            // SAFETY: the row, head and value exist, and no other task writes them.
-            unsafe { *call.out.add(at + place) = sum / state.totals[line] };
+fn write(task: Task<'_>, state: &State) {
+    let dim = task.call.layout.head_dim;
+    let lines = state.sums.chunks_exact(dim).zip(&state.running);
+    for (line, (sums, running)) in lines.enumerate() {
+        // SAFETY: the row and head exist with `dim` values, and no other task touches them.
+        let out = unsafe { from_raw_parts_mut(task.call.out.add(task.start(line)), dim) };
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = sum / running.total();
         }
     }
 }

@@ -4,6 +4,7 @@
 //! reduction has a fixed order.
 
 mod attention;
+mod attention_lines;
 mod attention_task;
 mod block_type;
 mod dequantize;
@@ -19,6 +20,7 @@ mod rope;
 mod scratch;
 mod shape;
 mod simd;
+mod vector;
 
 pub use attention::{AttentionSequence, paged_attention};
 pub use block_type::BlockType;

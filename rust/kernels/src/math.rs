@@ -1,5 +1,7 @@
 //! Arithmetic that the compiler turns into vector code.
 
+use std::array::from_fn;
+
 /// `a * b + c`, rounded once if the processor has such an instruction.
 #[inline(always)]
 pub(crate) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -52,6 +54,47 @@ pub(crate) fn sum_of_squares<const FUSED: bool>(x: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
+/// The sum in 16 lanes and then over them, as for [`sum_of_squares`].
+#[inline(always)]
+pub(crate) fn sum(x: &[f32]) -> f32 {
+    let mut lanes = [0.0; 16];
+    let (chunks, rest) = x.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += x;
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x;
+    }
+    halved(lanes, |a, b| a + b)
+}
+
+/// The largest of `x` and `least`; NaNs do not count.
+#[inline(always)]
+pub(crate) fn largest(x: &[f32], least: f32) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [least; 16];
+    let (chunks, rest) = x.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, *x);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane = larger(*lane, *x);
+    }
+    halved(lanes, larger)
+}
+
+/// Combine the second half of the lanes with the first until one is left.
+#[inline(always)]
+fn halved(x: [f32; 16], combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let x: [f32; 8] = from_fn(|i| combine(x[i], x[i + 8]));
+    let x: [f32; 4] = from_fn(|i| combine(x[i], x[i + 4]));
+    combine(combine(x[0], x[2]), combine(x[1], x[3]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +122,17 @@ mod tests {
             let expected: f32 = x.iter().map(|x| x * x).sum();
             assert_eq!(sum_of_squares::<false>(&x), expected);
         }
+    }
+
+    #[test]
+    fn sums_and_maxima_count_every_value_at_every_length() {
+        for len in 0..50u16 {
+            let x: Vec<f32> = (0..len).map(|i| f32::from((i * 37 + 11) % len)).collect();
+            assert_eq!(sum(&x), x.iter().sum());
+            let expected = x.iter().fold(-1.0, |a: f32, b| a.max(*b));
+            assert_eq!(largest(&x, -1.0), expected);
+            assert_eq!(largest(&x, 99.0), 99.0);
+        }
+        assert_eq!(largest(&[f32::NAN, 1.0, f32::NAN], 0.0), 1.0);
     }
 }

@@ -51,14 +51,12 @@ pub fn silu_mul(
     f: usize,
     out: &mut [f32],
 ) -> Result<(), KernelError> {
+    let both = shape::product("2 * f", 2, f)?;
     let rows = shape::rows("out", out.len(), f)?;
-    shape::same(
-        "gate_up",
-        shape::product("gate_up", 2 * rows, f)?,
-        gate_up.len(),
-    )?;
+    let len = shape::product("gate_up", rows, both)?;
+    shape::same("gate_up", len, gate_up.len())?;
     let level = simd_level();
-    shared_rows(pool, (gate_up, 2 * f), (out, f), &|gate_up, out| {
+    shared_rows(pool, (gate_up, both), (out, f), &|gate_up, out| {
         activate(level, gate_up, f, out);
     });
     Ok(())

@@ -18,7 +18,6 @@ fn pairs(
         return Ok(0);
     }
     let pairs = shape::rows("cos", cos.len(), tokens)?;
-    let pairs = if pairs == 0 { 0 } else { cos.len() / tokens };
     if 2 * pairs > head_dim {
         return Err(KernelError::OutOfRange {
             what: "rotary pair",
@@ -47,8 +46,9 @@ pub fn rope_neox(
     for (token, (cos, sin)) in x.chunks_exact_mut(heads * head_dim).zip(tables) {
         for head in token.chunks_exact_mut(head_dim) {
             let (first, rest) = head.split_at_mut(pairs);
-            for (i, (a, b)) in first.iter_mut().zip(rest).enumerate() {
-                (*a, *b) = rotated(*a, *b, cos[i], sin[i]);
+            let angles = cos.iter().zip(sin);
+            for ((a, b), (cos, sin)) in first.iter_mut().zip(rest).zip(angles) {
+                (*a, *b) = rotated(*a, *b, *cos, *sin);
             }
         }
     }
@@ -72,8 +72,9 @@ pub fn rope_interleaved(
     let tables = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
     for (token, (cos, sin)) in x.chunks_exact_mut(heads * head_dim).zip(tables) {
         for head in token.chunks_exact_mut(head_dim) {
-            for (i, pair) in head[..2 * pairs].chunks_exact_mut(2).enumerate() {
-                (pair[0], pair[1]) = rotated(pair[0], pair[1], cos[i], sin[i]);
+            let (turned, _) = head.as_chunks_mut::<2>();
+            for (pair, (cos, sin)) in turned.iter_mut().zip(cos.iter().zip(sin)) {
+                *pair = rotated(pair[0], pair[1], *cos, *sin).into();
             }
         }
     }

@@ -212,6 +212,46 @@ fn a_query_sees_the_same_alone_in_a_batch_and_in_chunks() {
 }
 
 #[test]
+fn threads_change_no_bit_whatever_the_window_and_the_group() {
+    for (group, window) in [(1, None), (2, Some(7)), (5, Some(40)), (8, None)] {
+        let layout = KvLayout {
+            block_size: 16,
+            kv_heads: 2,
+            head_dim: 40,
+        };
+        let batch = batch(layout, 2 * group, &[(70, 50), (33, 1), (5, 5)]);
+        let expected = attend(&batch, 1, window, Some(3.0));
+        assert!(expected.iter().all(|value| value.is_finite()));
+        for threads in [2, 5] {
+            assert_eq!(attend(&batch, threads, window, Some(3.0)), expected);
+        }
+    }
+}
+
+#[test]
+fn scores_far_apart_leave_the_largest() {
+    let layout = KvLayout {
+        block_size: 16,
+        kv_heads: 1,
+        head_dim: 32,
+    };
+    let mut batch = batch(layout, 1, &[(40, 1)]);
+    batch.queries.fill(1e4);
+    let largest = |keys: &[f32]| {
+        let sums = keys
+            .chunks_exact(32)
+            .map(|key| key.iter().map(|k| f64::from(*k)).sum::<f64>());
+        let sums: Vec<f64> = sums.collect();
+        (0..sums.len())
+            .max_by(|a, b| sums[*a].total_cmp(&sums[*b]))
+            .unwrap()
+    };
+    let (keys, values) = &batch.plain[0];
+    let expected = &values[largest(keys) * 32..][..32];
+    assert_eq!(attend(&batch, 1, None, None), expected);
+}
+
+#[test]
 fn what_does_not_exist_or_is_claimed_twice_is_refused() {
     let layout = KvLayout {
         block_size: 4,
@@ -225,7 +265,7 @@ fn what_does_not_exist_or_is_claimed_twice_is_refused() {
         context_len: 5,
         blocks: &[0, 1],
     };
-    let attend = |sequences: &[AttentionSequence<'_>]| {
+    let attend_in = |window, sequences: &[AttentionSequence<'_>]| {
         let mut out = [0.0; 8];
         paged_attention(
             &Pool::new(1),
@@ -236,11 +276,12 @@ fn what_does_not_exist_or_is_claimed_twice_is_refused() {
             sequences,
             1,
             1.0,
-            None,
+            window,
             None,
             &mut out,
         )
     };
+    let attend = |sequences: &[AttentionSequence<'_>]| attend_in(None, sequences);
     assert!(attend(&[sequence]).is_ok());
     let wrong = [
         AttentionSequence {
@@ -265,4 +306,6 @@ fn what_does_not_exist_or_is_claimed_twice_is_refused() {
         assert!(attend(&[sequence]).is_err(), "{sequence:?}");
     }
     assert!(attend(&[sequence, sequence]).is_err());
+    assert!(attend_in(Some(1), &[sequence]).is_ok());
+    assert!(attend_in(Some(0), &[sequence]).is_err());
 }

@@ -1,0 +1,251 @@
+//! Registers of f32 for code that is written once and compiled for each instruction set.
+
+use crate::math::multiply_add;
+
+/// A register.
+///
+/// # Safety of its functions
+/// The caller is compiled for the instructions of the type: plain arrays need none, `__m256` AVX2 and FMA,
+/// `__m512` AVX-512 F. Pointers are to `WIDTH` values.
+pub(crate) trait Vector: Copy {
+    /// Values.
+    const WIDTH: usize;
+    /// Whether products are added with one rounding.
+    const FUSED: bool;
+
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn all(value: f32) -> Self;
+    /// `self * by + to`.
+    unsafe fn multiply_add(self, by: Self, to: Self) -> Self;
+}
+
+impl Vector for [f32; 4] {
+    const WIDTH: usize = 4;
+    const FUSED: bool = false;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: as the caller promised.
+        unsafe { from.cast::<Self>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as the caller promised.
+        unsafe { to.cast::<Self>().write(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn all(value: f32) -> Self {
+        [value; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, by: Self, to: Self) -> Self {
+        [
+            self[0] * by[0] + to[0],
+            self[1] * by[1] + to[1],
+            self[2] * by[2] + to[2],
+            self[3] * by[3] + to[3],
+        ]
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    };
+
+    use super::Vector;
+
+    macro_rules! register {
+        ($ty:ty, $width:literal, $load:ident, $store:ident, $all:ident, $multiply_add:ident) => {
+            impl Vector for $ty {
+                const WIDTH: usize = $width;
+                const FUSED: bool = true;
+
+                #[inline(always)]
+                unsafe fn load(from: *const f32) -> Self {
+                    // SAFETY: as the caller promised.
+                    unsafe { $load(from) }
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut f32) {
+                    // SAFETY: as the caller promised.
+                    unsafe { $store(to, self) }
+                }
+
+                #[inline(always)]
+                unsafe fn all(value: f32) -> Self {
+                    // SAFETY: as the caller promised.
+                    unsafe { $all(value) }
+                }
+
+                #[inline(always)]
+                unsafe fn multiply_add(self, by: Self, to: Self) -> Self {
+                    // SAFETY: as the caller promised.
+                    unsafe { $multiply_add(self, by, to) }
+                }
+            }
+        };
+    }
+
+    register!(
+        __m256,
+        8,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_fmadd_ps
+    );
+    register!(
+        __m512,
+        16,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_fmadd_ps
+    );
+}
+
+/// Registers of an output line that are summed at a time.
+const PARTS: usize = 2;
+
+/// `out [N, width] += factors [N, rows] * rows [rows, width]`, each sum in the order of the rows.
+///
+/// The lines share what is loaded of the rows, and give the processor independent sums to add to; what a line
+/// becomes does not depend on the others.
+///
+/// # Safety
+/// The caller is compiled for the instructions of `V`.
+#[inline(always)]
+pub(crate) unsafe fn add_products<V: Vector, const N: usize>(
+    mut out: [&mut [f32]; N],
+    factors: [&[f32]; N],
+    rows: &[f32],
+) {
+    let width = out[0].len();
+    let count = rows.len() / width;
+    let fits = out.iter().all(|out| out.len() == width);
+    assert!(fits && factors.iter().all(|factors| factors.len() == count));
+    let span = PARTS * V::WIDTH;
+    for first in (0..width / span).map(|number| number * span) {
+        // SAFETY: as the caller promised; the lengths are as needed.
+        unsafe { add_span::<V, N>(&mut out, &factors, rows, first) };
+    }
+    for (out, factors) in out.into_iter().zip(factors) {
+        for (place, sum) in out.iter_mut().enumerate().skip(width / span * span) {
+            for (value, factor) in rows.iter().skip(place).step_by(width).zip(factors) {
+                *sum = if V::FUSED {
+                    multiply_add::<true>(*value, *factor, *sum)
+                } else {
+                    multiply_add::<false>(*value, *factor, *sum)
+                };
+            }
+        }
+    }
+}
+
+/// The part of [`add_products`] that starts at value `first` of the lines and fills `PARTS` registers of each.
+///
+/// # Safety
+/// The caller is compiled for the instructions of `V`. All lines and rows have the same width, that of the part and
+/// what is before it at least; there are as many factors for a line as rows.
+#[inline(always)]
+unsafe fn add_span<V: Vector, const N: usize>(
+    out: &mut [&mut [f32]; N],
+    factors: &[&[f32]; N],
+    rows: &[f32],
+    first: usize,
+) {
+    let width = out[0].len();
+    // SAFETY: as the caller promised.
+    unsafe {
+        let mut sums = [[V::all(0.0); PARTS]; N];
+        for (sums, out) in sums.iter_mut().zip(out.iter()) {
+            for (part, sum) in sums.iter_mut().enumerate() {
+                *sum = V::load(out.as_ptr().add(first + part * V::WIDTH));
+            }
+        }
+        for row in 0..factors[0].len() {
+            let mut values = [V::all(0.0); PARTS];
+            for (part, values) in values.iter_mut().enumerate() {
+                *values = V::load(rows.as_ptr().add(row * width + first + part * V::WIDTH));
+            }
+            for (sums, factors) in sums.iter_mut().zip(factors) {
+                let factor = V::all(*factors.get_unchecked(row));
+                for (sum, values) in sums.iter_mut().zip(values) {
+                    *sum = values.multiply_add(factor, *sum);
+                }
+            }
+        }
+        for (sums, out) in sums.iter().zip(out) {
+            for (part, sum) in sums.iter().enumerate() {
+                sum.store(out.as_mut_ptr().add(first + part * V::WIDTH));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SimdLevel;
+
+    fn line(seed: usize, len: usize) -> Vec<f32> {
+        (0..len)
+            .map(|i| ((i * 7 + seed * 13) as f32).sin())
+            .collect()
+    }
+
+    /// All lines together are each line alone, and near the sums in f64.
+    unsafe fn check<V: Vector>(width: usize, count: usize) {
+        let rows = line(9, width * count);
+        let factors: Vec<Vec<f32>> = (0..3).map(|n| line(n, count)).collect();
+        let start: Vec<Vec<f32>> = (0..3).map(|n| line(n + 20, width)).collect();
+        let mut together = start.clone();
+        let [a, b, c] = &mut together[..] else { return };
+        // SAFETY: as the caller promised.
+        unsafe {
+            add_products::<V, 3>([a, b, c], [&factors[0], &factors[1], &factors[2]], &rows);
+        }
+        for n in 0..3 {
+            let mut alone = start[n].clone();
+            // SAFETY: as the caller promised.
+            unsafe { add_products::<V, 1>([&mut alone], [&factors[n]], &rows) };
+            assert_eq!(alone, together[n]);
+            for (place, found) in alone.iter().enumerate() {
+                let values = rows.iter().skip(place).step_by(width);
+                let products = values.zip(&factors[n]);
+                let sum: f64 = products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                let expected = f64::from(start[n][place]) + sum;
+                assert!(
+                    (f64::from(*found) - expected).abs() < 1e-5,
+                    "{found} {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn lines_add_up_alone_as_together_at_every_width_and_level() {
+        for (width, count) in (1..70).zip((0..9).cycle()) {
+            for level in SimdLevel::available() {
+                // SAFETY: the level says what the processor has.
+                unsafe {
+                    match level {
+                        #[cfg(target_arch = "x86_64")]
+                        SimdLevel::Avx512 => check::<std::arch::x86_64::__m512>(width, count),
+                        #[cfg(target_arch = "x86_64")]
+                        SimdLevel::Avx2 => check::<std::arch::x86_64::__m256>(width, count),
+                        _ => check::<[f32; 4]>(width, count),
+                    }
+                }
+            }
+        }
+    }
+}
