@@ -9,7 +9,7 @@ from pathlib import Path
 import uvloop
 
 from benches.rivals import worker
-from cortex.engine import AsyncEngine, LoadOptions, Sampling
+from cortex.engine import AsyncEngine, LoadOptions, EngineSampling
 
 
 class Ours:
@@ -22,7 +22,7 @@ class Ours:
 
     async def generate(self, prompt: list[int], count: int) -> AsyncGenerator[int, None]:
         """See worker.Engine."""
-        sampling = Sampling(max_tokens=count, temperature=0.0, ignore_eos=True)
+        sampling = EngineSampling(max_tokens=count, temperature=0.0, ignore_eos=True)
         async for event in self._engine.generate(self._engine.prompt(prompt), sampling):
             yield event.tokens
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from cortex.engine import EngineSampling
 from cortex.errors import CortexError, ModelFileInvalid, TemplateFailed
 from cortex.neuron.devices import MIB, DeviceFacts, Reading
-from cortex.neuron.engines import EngineSampling, LoadPlan
+from cortex.neuron.engines import LoadPlan
 from cortex.neuron.progress import Progress
 from cortex.neuron.sizing import Header
 from cortex.protocol import DeviceInfo

@@ -124,7 +124,7 @@ async def test_a_top_level_field_twice_is_refused_when_it_would_be_replaced(rig:
 
 
 async def test_a_public_address_is_refused(rig: Rig) -> None:
-    from cortex.gateway.access import is_near
+    from cortex.http import is_near
 
     near = ("127.0.0.1", "::1", "10.1.2.3", "192.168.0.9", "100.64.1.1", "fe80::1%eth0", "::ffff:10.0.0.1", "fd00::1")
     far = ("8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8", "", None, "nonsense")

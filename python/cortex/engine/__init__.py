@@ -2,16 +2,16 @@
 
 from cortex.engine.async_engine import AsyncEngine
 from cortex.engine.facts import Defaults, EngineStats, Inspection, ModelFacts, build_info, inspect_model
-from cortex.engine.options import LoadOptions, Sampling
+from cortex.engine.options import EngineSampling, LoadOptions
 
 __all__ = [
     "AsyncEngine",
     "Defaults",
+    "EngineSampling",
     "EngineStats",
     "Inspection",
     "LoadOptions",
     "ModelFacts",
-    "Sampling",
     "build_info",
     "inspect_model",
 ]

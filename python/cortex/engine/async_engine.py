@@ -11,7 +11,7 @@ import msgspec
 from cortex import _native
 from cortex.engine.facts import EngineStats, ModelFacts
 from cortex.engine.loading import OnProgress, load_native
-from cortex.engine.options import LoadOptions, Sampling
+from cortex.engine.options import EngineSampling, LoadOptions
 from cortex.engine.stream import Stream
 from cortex.errors import EngineFailed
 
@@ -75,9 +75,7 @@ class AsyncEngine:
         """The text of tokens, control tokens left out."""
         return await self._run(lambda: self._native.decode(tokens), len(tokens))
 
-    async def generate(
-        self, prompt: _native.Prompt, sampling: Sampling | msgspec.Struct
-    ) -> AsyncGenerator[_native.Event, None]:
+    async def generate(self, prompt: _native.Prompt, sampling: EngineSampling) -> AsyncGenerator[_native.Event, None]:
         """What the engine generates, step by step; the last event has the ending. Leaving the loop early, closing the
         generator or cancelling its task ends the request within one step.
 

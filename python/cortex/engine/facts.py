@@ -30,7 +30,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampling that the model's publisher recommends; None = nothing said."""
+    """EngineSampling that the model's publisher recommends; None = nothing said."""
 
     temperature: float | None = None
     top_k: int | None = None

@@ -2,7 +2,7 @@
 
 import msgspec
 
-__all__ = ["LoadOptions", "Sampling"]
+__all__ = ["EngineSampling", "LoadOptions"]
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: str | None = None
 
 
-class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):
     """How to choose tokens and when to end; the defaults change nothing. `temperature` 0 is greedy."""
 
     max_tokens: int

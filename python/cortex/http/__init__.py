@@ -4,6 +4,7 @@ from cortex.http.app import App, Router
 from cortex.http.client import UpstreamClient, UpstreamResponse
 from cortex.http.message import Request, Response, Stream, json_response
 from cortex.http.metrics import MetricsServer
+from cortex.http.near import is_near
 from cortex.http.server import Server
 from cortex.http.service import Service, run
 
@@ -18,6 +19,7 @@ __all__ = [
     "Stream",
     "UpstreamClient",
     "UpstreamResponse",
+    "is_near",
     "json_response",
     "run",
 ]

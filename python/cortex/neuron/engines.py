@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cortex.engine import EngineSampling
 from cortex.errors import EngineFailed, TemplateFailed
 from cortex.neuron.progress import Progress
 from cortex.neuron.sizing import Header
@@ -16,7 +17,6 @@ from cortex.protocol import LoadRequest
 __all__ = [
     "Ending",
     "Engine",
-    "EngineSampling",
     "Engines",
     "Event",
     "Facts",
@@ -43,23 +43,6 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int | None = None
     threads: int | None = None
     step_tokens: int | None = None
-
-
-class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How to choose tokens and when to end, every field decided."""
-
-    max_tokens: int
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    min_p: float = 0.0
-    seed: int | None = None
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    repetition_penalty: float = 1.0
-    stop: tuple[str, ...] = ()
-    min_tokens: int = 0
-    ignore_eos: bool = False
 
 
 class Prompt(Protocol):

@@ -6,8 +6,9 @@ from contextlib import aclosing
 import msgspec
 
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, Sampling, TextDelta
+from cortex.engine import EngineSampling
 from cortex.errors import ContextLengthExceeded, EngineFailed
-from cortex.neuron.engines import Ending, Engine, EngineSampling, Facts, Prompt
+from cortex.neuron.engines import Ending, Engine, Facts, Prompt
 from cortex.neuron.metrics import Meter
 from cortex.types import FinishReason, Usage
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from cortex.engine import AsyncEngine, Sampling
+from cortex.engine import AsyncEngine, EngineSampling
 from cortex.errors import EngineFailed, InvalidField, QueueFull
 from tests.fakes.native_engine import FakeEvent, FakeNativeEngine, FakePrompt
 
 PROMPT: Any = FakePrompt((1, 2, 3))
-ENDLESS = Sampling(max_tokens=1_000_000)
+ENDLESS = EngineSampling(max_tokens=1_000_000)
 DEADLINE = 10.0
 
 
@@ -27,7 +27,7 @@ async def engine_over(native: Any) -> AsyncIterator[AsyncEngine]:
         native.free_descriptor()
 
 
-async def read(engine: AsyncEngine, sampling: Sampling) -> list[Any]:
+async def read(engine: AsyncEngine, sampling: EngineSampling) -> list[Any]:
     return [event async for event in engine.generate(PROMPT, sampling)]
 
 
@@ -48,7 +48,7 @@ def counted(tokens: int) -> str:
 def test_events_come_in_order_and_the_last_has_the_ending() -> None:
     async def run() -> None:
         async with engine_over(FakeNativeEngine()) as engine:
-            events = await read(engine, Sampling(max_tokens=20))
+            events = await read(engine, EngineSampling(max_tokens=20))
             assert text_of(events) == counted(20)
             assert [event.ending for event in events[:-1]] == [None] * 19
             ending = events[-1].ending
@@ -75,7 +75,7 @@ def test_cancelling_the_reading_task_cancels_the_request_and_no_other() -> None:
         native = FakeNativeEngine(steps=0)
         async with engine_over(native) as engine, asyncio.TaskGroup() as tasks:
             left = tasks.create_task(read(engine, ENDLESS))
-            stays = tasks.create_task(read(engine, Sampling(max_tokens=3)))
+            stays = tasks.create_task(read(engine, EngineSampling(max_tokens=3)))
             await submitted(engine, 2)
             left.cancel()
             await asyncio.wait([left])
@@ -91,7 +91,7 @@ def test_a_slow_reader_gets_everything_and_in_few_batches() -> None:
     async def run() -> None:
         native = FakeNativeEngine(steps=1)
         async with engine_over(native) as engine:
-            events = engine.generate(PROMPT, Sampling(max_tokens=500))
+            events = engine.generate(PROMPT, EngineSampling(max_tokens=500))
             first = await anext(events)
             before = native.drains
             native.allow(499)
@@ -107,7 +107,7 @@ def test_many_requests_at_once_get_their_own_events() -> None:
     async def run() -> None:
         async with engine_over(FakeNativeEngine()) as engine:
             lengths = range(1, 101)
-            answers = await asyncio.gather(*(read(engine, Sampling(max_tokens=length)) for length in lengths))
+            answers = await asyncio.gather(*(read(engine, EngineSampling(max_tokens=length)) for length in lengths))
             assert [text_of(events) for events in answers] == [counted(length) for length in lengths]
             assert engine.stats().finished == 100
 
@@ -165,9 +165,9 @@ def test_close_fails_a_request_whose_ending_never_comes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampling", "failure"), [(Sampling(max_tokens=0), InvalidField), (Sampling(max_tokens=5), QueueFull)]
+    ("sampling", "failure"), [(EngineSampling(max_tokens=0), InvalidField), (EngineSampling(max_tokens=5), QueueFull)]
 )
-def test_a_refused_request_leaves_nothing_behind(sampling: Sampling, failure: type[Exception]) -> None:
+def test_a_refused_request_leaves_nothing_behind(sampling: EngineSampling, failure: type[Exception]) -> None:
     async def run() -> None:
         async with engine_over(FakeNativeEngine(max_running=0)) as engine:
             with pytest.raises(failure):
