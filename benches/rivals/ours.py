@@ -9,7 +9,7 @@ from pathlib import Path
 import uvloop
 
 from benches.rivals import worker
-from cortex.engine import AsyncEngine, LoadOptions, EngineSampling
+from cortex.engine import AsyncEngine, EngineSampling, LoadOptions
 
 
 class Ours:
