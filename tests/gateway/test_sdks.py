@@ -120,6 +120,16 @@ async def test_anthropic_models(claude: anthropic.AsyncAnthropic) -> None:
     assert [model.id async for model in claude.models.list()] == ["alpha", "beta", "gamma", "small"]
 
 
+async def test_both_find_the_id_of_their_request(gpt: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic) -> None:
+    answer = await gpt.chat.completions.create(model="alpha", messages=ASK)  # type: ignore[arg-type]
+    reply = await claude.messages.create(model="alpha", max_tokens=8, messages=ASK)  # type: ignore[arg-type]
+    assert str(answer._request_id).startswith("req_")
+    assert str(reply._request_id).startswith("req_")
+    with pytest.raises(anthropic.NotFoundError) as missing:
+        await claude.messages.create(model="alhpa", max_tokens=8, messages=ASK)  # type: ignore[arg-type]
+    assert str(missing.value.request_id).startswith("req_")
+
+
 async def test_anthropic_errors(claude: anthropic.AsyncAnthropic, beast: FakeNeuron) -> None:
     with pytest.raises(anthropic.NotFoundError, match="alpha"):
         await claude.messages.create(**message("alhpa"))

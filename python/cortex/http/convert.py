@@ -9,6 +9,7 @@ from cortex.http.shim import Headers, RobynRequest, RobynResponse, StreamingResp
 __all__ = ["REQUEST_ID", "StreamCarrier", "from_robyn", "header_pairs", "request_id", "to_robyn"]
 
 REQUEST_ID = "x-request-id"
+_OTHER_ID = "request-id"  # where Anthropic's SDK looks for it
 _ID_LIMIT = 128
 
 
@@ -47,10 +48,11 @@ def from_robyn(request: RobynRequest) -> Request:
 
 
 def header_pairs(given: Mapping[str, str], media_type: str, id_: str) -> list[tuple[str, str]]:
-    """Lower-case header pairs with content type and request id, each once."""
+    """Lower-case header pairs with content type and request id, each once; the id under both vendors' names."""
     pairs = {name.lower(): value for name, value in given.items()}
     pairs.setdefault("content-type", media_type)
     pairs.setdefault(REQUEST_ID, id_)
+    pairs.setdefault(_OTHER_ID, pairs[REQUEST_ID])
     if pairs["content-type"].startswith("text/event-stream"):
         pairs.setdefault("cache-control", "no-cache")
         pairs.setdefault("x-accel-buffering", "no")
