@@ -7,6 +7,7 @@ from cortex.cli.status import print_status
 from cortex.config import ModelProfile, ModelsConfig
 from cortex.config.models import Cost, Limit
 from cortex.errors import ModelFileInvalid
+from cortex.fleet.state import Reach
 from cortex.types import ModelState
 from tests.fakes.neuron import FakeNeuron
 from tests.gateway.rig import CHAT, Rig, chat, running
@@ -99,6 +100,13 @@ async def test_the_fleet_shows_hosts_models_loads_and_failures(rig: Rig, beast: 
     await rig.sees(lambda fleet: bool(fleet.failures))
     (failure,) = (await rig.ask("GET", "/api/fleet")).json["failures"]
     assert (failure["host"], failure["model"], failure["code"]) == ("beast", "beta", "model_file_invalid")
+
+
+async def test_nothing_is_loaded_on_a_host_that_went_away(rig: Rig, beast: FakeNeuron) -> None:
+    assert (await rig.ask("GET", "/api/fleet")).json["models"][0]["loaded_on"] == ["beast"]
+    await beast.die()
+    await rig.sees(lambda fleet: fleet.hosts["beast"].reach is Reach.DOWN)
+    assert (await rig.ask("GET", "/api/fleet")).json["models"][0]["loaded_on"] == []
 
 
 async def test_the_status_command_can_show_it(rig: Rig, beast: FakeNeuron, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,8 @@ def _model_rows(fleet: dict[str, Any], now: float) -> Iterator[tuple[str, ...]]:
             size = human_bytes(model["bytes"]) if model["bytes"] else NONE
             context = str(model["context_length"] or NONE)
             used = _ago(now - model["last_used"]) if model["last_used"] else NONE
-            yield model["id"], _state(model), host["name"], size, context, str(model["in_flight"]), used
+            state = "host is down" if host["health"] == "down" else _state(model)
+            yield model["id"], state, host["name"], size, context, str(model["in_flight"]), used
     for model in fleet["models"]:
         if model["alias_of"]:
             yield model["id"], f"alias of {model['alias_of']}", NONE, NONE, NONE, NONE, NONE

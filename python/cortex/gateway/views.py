@@ -85,7 +85,11 @@ def fleet_view(catalogue: Catalogue, fleet: Fleet) -> dict[str, Any]:
                 "alias_of": model.id if name != model.id else None,
                 "listed": model.listed,
                 "pinned_on": list(model.profile.pinned_on),
-                "loaded_on": [host.name for host in fleet.hosts.values() if host.has(model.id, ModelState.LOADED)],
+                "loaded_on": [
+                    host.name
+                    for host in fleet.hosts.values()
+                    if host.reach is Reach.UP and host.has(model.id, ModelState.LOADED)
+                ],
                 "loading": loading_state(fleet, model.id),
                 "bytes": fleet.sizes.get(model.id),
             }

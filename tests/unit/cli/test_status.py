@@ -67,6 +67,14 @@ def answering(status: int, body: bytes) -> Iterator[str]:
             thread.join()
 
 
+def test_what_a_host_had_before_it_went_away_is_not_shown_as_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = recorded()
+    fleet["hosts"][0]["health"] = "down"
+    print_status(fleet, now=NOW)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("org/large")]
+    assert [row.split()[1:4] for row in rows] == [["host", "is", "down"]]
+
+
 def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     print_status(recorded(), now=NOW)
     assert capsys.readouterr().out == TABLE
