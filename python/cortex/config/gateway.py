@@ -21,8 +21,9 @@ __all__ = [
 
 DEFAULT_PATH = Path("/etc/cortex/cortex.toml")
 DEFAULT_CATALOGUE = Path("/etc/cortex/models.toml")
+_PORT = r"0*(6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|\d{1,4})"
 Address = Annotated[
-    str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):\d{1,5}$", examples=["127.0.0.1:31313"])
+    str, msgspec.Meta(pattern=rf"^(\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):{_PORT}$", examples=["127.0.0.1:31313"])
 ]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 

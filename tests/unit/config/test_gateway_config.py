@@ -45,6 +45,7 @@ def test_variables_of_others_are_left_alone_but_near_misses_are_told() -> None:
         ('[gateway]\nlistne = "x"\n', ":2: unknown key 'listne'; did you mean 'listen'?"),
         ("[gateway]\n\nlisten = 5\n", ":3: gateway.listen: Expected `str`, got `int`"),
         ('[gateway]\nlisten = "nowhere"\n', "for example '127.0.0.1:31313'"),
+        ('[gateway]\nlisten = "127.0.0.1:65536"\n', ":2: gateway.listen"),
         ("[[nodes]]\nname = 'a'\n", ":1: rename [[nodes]] to [[neurons]]"),
         ("[entitlements]\nrequire_auth = true\n", ":1: API keys of the original are not read"),
         ("a = [\n", ": not valid TOML"),
