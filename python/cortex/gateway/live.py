@@ -7,10 +7,10 @@ keep-alive must go out. After that a failure is the dialect's error event. Closi
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Mapping
 
 from cortex.errors import CortexError
+from cortex.http import BodyStream
 
 __all__ = ["LiveAnswer", "Outlet"]
 
@@ -70,7 +70,7 @@ class Outlet:
         return self._size > 0
 
 
-class LiveAnswer(AsyncGenerator[bytes, None]):
+class LiveAnswer(BodyStream):
     """What the door streams. `on_end` hears once how it ended: None, the failure, or CancelledError (client gone)."""
 
     def __init__(
@@ -125,18 +125,6 @@ class LiveAnswer(AsyncGenerator[bytes, None]):
         if error is None:
             raise StopAsyncIteration
         return self._error_event(error)
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> bytes:
-        """Ends the answer with this exception."""
-        await self.aclose()
-        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
-        raise error.with_traceback(tb)
 
     async def aclose(self) -> None:
         """Cancel the producer wherever it is, and wait until it let go of the host; idempotent."""

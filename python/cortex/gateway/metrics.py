@@ -14,15 +14,13 @@ from prometheus_client.registry import Collector
 
 from cortex import logs
 from cortex.fleet.state import Fleet, Reach
+from cortex.http import MODELS_LIMIT, UNKNOWN_MODEL, ModelLabels
 from cortex.types import ModelState, Usage
 
-__all__ = ["NO_HOST", "UNKNOWN_MODEL", "Meter", "Metrics"]
+__all__ = ["NO_HOST", "Meter", "Metrics"]
 
 _log = logging.getLogger("cortex.gateway")
-UNKNOWN_MODEL = "unknown"
-OTHER_MODEL = "other"
 NO_HOST = "none"
-_MODELS_LIMIT = 500
 _TTFT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 180.0)
 _DURATION = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 240.0, 600.0)
 _RATE = (1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
@@ -75,7 +73,7 @@ class Metrics:
 
     def __init__(self, fleet: Callable[[], Fleet]) -> None:
         self.registry = CollectorRegistry()
-        self._models: set[str] = set()
+        self._label = ModelLabels()
         self._fleet = fleet
         names = ("model", "neuron")
         api = (*names, "api")
@@ -138,14 +136,6 @@ class Metrics:
             if seconds > 0:
                 self._rate.labels(model, meter.neuron).observe((usage.completion_tokens - 1) / seconds)
 
-    def _label(self, model: str) -> str:
-        if model in self._models or model == UNKNOWN_MODEL:
-            return model
-        if len(self._models) >= _MODELS_LIMIT:
-            return OTHER_MODEL
-        self._models.add(model)
-        return model
-
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"cortex_{name}", text, labels, registry=self.registry)
 
@@ -169,7 +159,7 @@ class _FleetCollector(Collector):
         free = GaugeMetricFamily("cortex_device_free_bytes", "Free memory.", labels=["neuron", "device"])
         for host in fleet.hosts.values():
             up.add_metric([host.name], float(host.reach is Reach.UP))
-            for model in sorted(host.models)[:_MODELS_LIMIT]:
+            for model in sorted(host.models)[:MODELS_LIMIT]:
                 there.add_metric([model, host.name], float(host.has(model, ModelState.LOADED)))
                 busy.add_metric([model, host.name], host.busy(model))
             for device in host.devices:

@@ -1,16 +1,22 @@
 """The door: applications, server, metrics port and upstream client; the only package with web libraries in it."""
 
 from cortex.http.app import App, Router
+from cortex.http.body_stream import BodyStream
 from cortex.http.client import UpstreamClient, UpstreamResponse
 from cortex.http.message import Request, Response, Stream, json_response
 from cortex.http.metrics import MetricsServer
+from cortex.http.model_labels import MODELS_LIMIT, UNKNOWN_MODEL, ModelLabels
 from cortex.http.near import is_near
 from cortex.http.server import Server
 from cortex.http.service import Service, run
 
 __all__ = [
+    "MODELS_LIMIT",
+    "UNKNOWN_MODEL",
     "App",
+    "BodyStream",
     "MetricsServer",
+    "ModelLabels",
     "Request",
     "Response",
     "Router",

@@ -9,11 +9,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, aclosing
 from functools import partial
-from types import TracebackType
 from typing import Protocol
 
 from cortex.dialects.neutral import ChatEvent, Ended, Failed
 from cortex.errors import CortexError
+from cortex.http import BodyStream
 from cortex.neuron.admission import Place
 from cortex.neuron.metrics import Meter
 from cortex.types import FinishReason
@@ -115,7 +115,7 @@ class Answer:
         self._news.set()
 
 
-class StreamedAnswer(AsyncGenerator[bytes, None]):
+class StreamedAnswer(BodyStream):
     """What the door sends of an answer. Silence is filled with keep-alives every so many seconds."""
 
     def __init__(self, answer: Answer, encoder: Encoder, *, keep_alive_seconds: float) -> None:
@@ -144,18 +144,6 @@ class StreamedAnswer(AsyncGenerator[bytes, None]):
                 return data
         await self._close("ok")
         raise StopAsyncIteration
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> bytes:
-        """Ends the answer with this exception."""
-        await self.aclose()
-        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
-        raise error.with_traceback(tb)
 
     async def aclose(self) -> None:
         """End the answer wherever it is; idempotent."""

@@ -13,15 +13,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from cortex import logs
+from cortex.http import UNKNOWN_MODEL, ModelLabels
 from cortex.protocol import DeviceHealth, ModelLoad
 from cortex.types import Usage
 
 __all__ = ["Figures", "Meter", "Metrics"]
 
 _log = logging.getLogger("cortex.neuron")
-UNKNOWN_MODEL = "unknown"
-OTHER_MODEL = "other"
-_MODELS_LIMIT = 500
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 _RATE = (1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
 _LOAD = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0)
@@ -80,7 +78,7 @@ class Metrics:
     def __init__(self) -> None:
         self.figures = Figures()
         self.registry = CollectorRegistry()
-        self._models: set[str] = set()
+        self._label = ModelLabels()
         counter, histogram = self._counter, self._histogram
         self._requests = counter("requests", "Requests, by how they ended.", ("model", "route", "outcome"))
         self._prompt = counter("prompt_tokens", "Tokens of prompts.", ("model",))
@@ -137,14 +135,6 @@ class Metrics:
     def unloaded(self, model: str, reason: str) -> None:
         """A model left: asked, evicted or failed."""
         self._unloads.labels(self._label(model), reason).inc()
-
-    def _label(self, model: str) -> str:
-        if model in self._models or model == UNKNOWN_MODEL:
-            return model
-        if len(self._models) >= _MODELS_LIMIT:
-            return OTHER_MODEL
-        self._models.add(model)
-        return model
 
     def _counter(self, name: str, text: str, labels: Iterable[str]) -> Counter:
         return Counter(f"neuron_{name}", text, tuple(labels), registry=self.registry)
