@@ -45,7 +45,7 @@ def run_gateway(
 ) -> None:
     """Run the gateway until a signal. Raises ConfigError for settings or a port that cannot be used."""
     from cortex.gateway.app import Gateway
-    from cortex.http import run
+    from cortex.http import inherited_listener, run
 
     start_logging(log_level, log_format)
     loaded = load_gateway(config, os.environ)
@@ -55,7 +55,8 @@ def run_gateway(
     _log.info("configuration", extra={"fields": {"gateway": loaded.origin, "models": models.origin}})
     if not settings.neurons:
         _log.warning("no hosts: list them as [[neurons]] in cortex.toml, or run everything here with `cortex up`")
-    run(lambda: Gateway(settings, models.config))
+    listener = inherited_listener(os.environ, os.getpid())
+    run(lambda: Gateway(settings, models.config, listener=listener))
 
 
 def run_neuron(config: Path | None, *, host: str | None, port: int | None, log_level: str, log_format: str) -> None:

@@ -129,6 +129,14 @@ class _Up:
         _introduce(self._gateway.url, self._chosen.name)
         self._watch = asyncio.get_running_loop().create_task(self._watch_load(self._gateway), name="watch the load")
 
+    def status_line(self) -> str:
+        """What the embedded neuron does."""
+        return self._neuron.status_line()
+
+    def alive(self) -> bool:
+        """Whether the embedded neuron's engines make steps."""
+        return self._neuron.alive()
+
     async def stop(self) -> None:
         """The gateway drains before its only host goes."""
         if self._watch is not None:

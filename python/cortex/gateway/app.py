@@ -1,5 +1,6 @@
 """Gateway: puts the parts together and runs them: metrics port, hosts' watchers, API; stops them in reverse."""
 
+import socket
 import time
 
 from cortex.config import GatewayConfig, ModelsConfig, split_address
@@ -16,15 +17,17 @@ from cortex.gateway.neurons import NeuronClient
 from cortex.gateway.poller import Poller
 from cortex.gateway.routes import error_style, register
 from cortex.gateway.upstream import Upstream
+from cortex.gateway.views import fleet_line
 from cortex.http import App, MetricsServer, Server, UpstreamClient
 
 __all__ = ["Gateway"]
 
 
 class Gateway:
-    """The service behind `cortex serve`; made inside the event loop that runs it."""
+    """The service behind `cortex serve`; made inside the event loop that runs it. `listener` is a listening socket to
+    serve the API on instead of binding `gateway.listen`."""
 
-    def __init__(self, config: GatewayConfig, models: ModelsConfig) -> None:
+    def __init__(self, config: GatewayConfig, models: ModelsConfig, *, listener: socket.socket | None = None) -> None:
         settings = config.gateway
         catalogue = catalogue_of(models)
         hosts = [Host(name=peer.name, endpoint=peer.endpoint.rstrip("/")) for peer in config.neurons]
@@ -54,7 +57,9 @@ class Gateway:
         )
         self.app = app
         host, port = split_address(settings.listen)
-        self.server = Server(app, host, port, drain_seconds=settings.drain_secs, setting="gateway.listen")
+        self.server = Server(
+            app, host, port, drain_seconds=settings.drain_secs, setting="gateway.listen", inherited=listener
+        )
         host, port = split_address(settings.metrics_listen)
         self.metrics_server = MetricsServer(self.metrics.registry, host, port)
 
@@ -62,6 +67,15 @@ class Gateway:
     def url(self) -> str:
         """Where the API is, from this machine; known once started."""
         return self.server.url
+
+    def status_line(self) -> str:
+        """Hosts, models and requests in a few words."""
+        words = fleet_line(self.board.fleet, in_flight=self.server.in_flight)
+        return words if self.server.ready else f"draining; {words}"
+
+    def alive(self) -> bool:
+        """True: what can be stuck here is the event loop, and then nobody asks."""
+        return True
 
     async def start(self) -> None:
         """Listen. Raises ConfigError for an address that cannot be had; then nothing is left running."""

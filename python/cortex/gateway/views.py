@@ -12,7 +12,7 @@ from cortex.gateway.dispatch import loading_state
 from cortex.protocol import ModelEntry
 from cortex.types import ModelState
 
-__all__ = ["fleet_view", "health_view", "model_card", "model_cards"]
+__all__ = ["fleet_line", "fleet_view", "health_view", "model_card", "model_cards"]
 
 
 def model_cards(catalogue: Catalogue, fleet: Fleet, created: int) -> list[ModelCard]:
@@ -73,6 +73,15 @@ def health_view(fleet: Fleet) -> dict[str, Any]:
     ]
     status = "ok" if total and healthy == total else "degraded"
     return {"status": status, "nodes": {"healthy": healthy, "total": total}, "unservable": unservable}
+
+
+def fleet_line(fleet: Fleet, *, in_flight: int) -> str:
+    """The fleet in one line, for the service manager."""
+    up = [host for host in fleet.hosts.values() if host.serving]
+    loaded = {entry.id for host in up for entry in host.models.values() if entry.status is ModelState.LOADED}
+    words = [f"{len(up)} of {len(fleet.hosts)} hosts up", f"{len(loaded)} models loaded"]
+    words += [f"loading {job.model} on {job.host}" for job in fleet.jobs.values()]
+    return ", ".join([*words, f"{in_flight} requests running"])
 
 
 def fleet_view(catalogue: Catalogue, fleet: Fleet) -> dict[str, Any]:

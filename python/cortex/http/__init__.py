@@ -3,6 +3,7 @@
 from cortex.http.app import App, Router
 from cortex.http.body_stream import BodyStream
 from cortex.http.client import UpstreamClient, UpstreamResponse
+from cortex.http.inherited import inherited_listener
 from cortex.http.message import Request, Response, Stream, json_response
 from cortex.http.metrics import MetricsServer
 from cortex.http.model_labels import MODELS_LIMIT, UNKNOWN_MODEL, ModelLabels
@@ -25,6 +26,7 @@ __all__ = [
     "Stream",
     "UpstreamClient",
     "UpstreamResponse",
+    "inherited_listener",
     "is_near",
     "json_response",
     "run",

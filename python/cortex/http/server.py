@@ -54,10 +54,22 @@ class _Embedded(GranianServer):
 
 
 class Server:
-    """Listens for one App. `port` is the real one after `start`; `ready` is false before and while it drains."""
+    """Listens for one App. `port` is the real one after `start`; `ready` is false before and while it drains.
+
+    `inherited` is a listening socket to serve on instead of an own one. Its owner keeps it open for our successor, so
+    `stop` leaves new connections to wait in its queue, and answers the last requests of open ones.
+    """
 
     def __init__(
-        self, app: App, host: str, port: int, *, drain_seconds: float = 30.0, backlog: int = 1024, setting: str = "port"
+        self,
+        app: App,
+        host: str,
+        port: int,
+        *,
+        drain_seconds: float = 30.0,
+        backlog: int = 1024,
+        setting: str = "port",
+        inherited: socket.socket | None = None,
     ) -> None:
         self.app = app
         self.host = host
@@ -66,6 +78,7 @@ class Server:
         self._drain_seconds = drain_seconds
         self._backlog = backlog
         self._setting = setting
+        self._inherited = inherited
         self._adapter: Adapter | None = None
         self._granian: _Embedded | None = None
         self._socket: socket.socket | None = None
@@ -85,8 +98,8 @@ class Server:
     async def start(self) -> None:
         """Bind, run the start-up hooks, serve. Bound when it returns; raises ConfigError where that is impossible."""
         self._adapter = Adapter(self.app)
-        self._socket = _bind(self.host, self.port, self._backlog, self._setting)
-        self.port = self._socket.getsockname()[1]
+        self._socket = self._listener()
+        self.host, self.port = self._socket.getsockname()[:2]
         try:
             await self._run_hook("startup")
         except BaseException:
@@ -107,7 +120,8 @@ class Server:
             return
         self.ready = False
         limit = self._drain_seconds if drain_seconds is None else drain_seconds
-        self._adapter.refuse()
+        if self._inherited is None:
+            self._adapter.refuse()
         self._granian.end()
         self._socket.close()
         try:
@@ -120,6 +134,17 @@ class Server:
                 await asyncio.shield(closing)
             finally:
                 await asyncio.wait([closing])
+
+    def _listener(self) -> socket.socket:
+        if self._inherited is None:
+            return _bind(self.host, self.port, self._backlog, self._setting)
+        address, port = self._inherited.getsockname()[:2]
+        if (address, port) != (self.host, self.port):
+            fields = {"socket": f"{address}:{port}", self._setting: f"{self.host}:{self.port}"}
+            _log.warning("listening on the socket handed over, not as configured", extra={"fields": fields})
+        self._inherited.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._inherited.setblocking(False)
+        return self._inherited
 
     async def _close(self, adapter: Adapter) -> None:
         if self.in_flight:

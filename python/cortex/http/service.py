@@ -1,12 +1,15 @@
-"""Runs a daemon to its end: uvloop, start, wait for SIGTERM or SIGINT, drain, exit 0."""
+"""Runs a daemon to its end: uvloop, start, wait for SIGTERM or SIGINT, drain, exit 0; the service manager is told."""
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import uvloop
+
+from cortex.http.notify import Notifier
 
 __all__ = ["Service", "run", "serve_until_signal"]
 
@@ -15,15 +18,25 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Service(Protocol):
-    """A daemon: `start` returns when it listens; `stop` drains within a deadline of its own and always ends."""
+    """A daemon: `start` returns when it listens; `stop` drains within a deadline of its own and always ends.
+
+    `status_line` says in a few words what it does now; `alive` is false once only a restart can help.
+    """
 
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
 
+    def status_line(self) -> str: ...
 
-async def serve_until_signal(service: Service, on_ready: Callable[[], Awaitable[None]] | None = None) -> None:
+    def alive(self) -> bool: ...
+
+
+async def serve_until_signal(
+    service: Service, on_ready: Callable[[], Awaitable[None]] | None = None, notifier: Notifier | None = None
+) -> None:
     """Start, wait for a signal, stop. A second signal cancels the drain."""
+    notifier = notifier or Notifier()
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     hurry = asyncio.Event()
@@ -36,12 +49,16 @@ async def serve_until_signal(service: Service, on_ready: Callable[[], Awaitable[
         loop.add_signal_handler(number, on_signal, number)
     try:
         await service.start()
+        notifier.ready(service.status_line())
+        telling = loop.create_task(notifier.keep_informed(service.status_line, service.alive), name="tell the manager")
         try:
             if on_ready is not None:
                 await on_ready()
             await asked.wait()
         finally:
+            notifier.stopping()
             await _stop(service, hurry)
+            telling.cancel()
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
@@ -60,7 +77,7 @@ def run(service: Callable[[], Service], on_ready: Callable[[], Awaitable[None]] 
     """Make the service inside a fresh uvloop and run it; returns the exit code. Errors of the start pass through."""
 
     async def main() -> None:
-        await serve_until_signal(service(), on_ready)
+        await serve_until_signal(service(), on_ready, Notifier.of(os.environ, os.getpid()))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

@@ -47,6 +47,14 @@ class Neuron:
         """Where the API is, from this machine; known once started."""
         return self.server.url
 
+    def status_line(self) -> str:
+        """Loads in progress, models and requests in a few words."""
+        return self.host.status.line()
+
+    def alive(self) -> bool:
+        """False once an engine with work to do has made no step for so long that only a new process helps."""
+        return self.host.status.alive()
+
     async def start(self) -> None:
         """Listen, then load the default models in the background. Raises ConfigError for an address that cannot be
         had; then nothing is left running."""

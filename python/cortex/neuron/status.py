@@ -17,6 +17,7 @@ from cortex.types import ModelState
 __all__ = ["Status", "discovery"]
 
 _STALLED_SECONDS = 120.0
+_STUCK_SECONDS = 600.0  # longer than any step of a large model on a slow host
 _COUNTERS = (
     "steps",
     "prefill_tokens",
@@ -28,6 +29,7 @@ _COUNTERS = (
     "prefix_hits",
 )
 _SETTLED = frozenset({ModelState.LOADED, ModelState.ABSENT, ModelState.FAILED})
+_ARRIVING = frozenset({ModelState.FETCHING, ModelState.LOADING})
 
 
 def discovery(facts: DeviceFacts, build: Mapping[str, Any], *, epoch: str, harnesses: tuple[str, ...]) -> Discovery:
@@ -113,6 +115,19 @@ class Status:
             devices=self._ledger.health(), models=self._loads(), engines=engines, revision=self._models.revision
         )
 
+    def line(self) -> str:
+        """This host in one line, for the service manager."""
+        words = [_loading(model.entry()) for model in self._models if model.state in _ARRIVING]
+        loaded = self._loads()
+        words.append(f"{len(loaded)} models loaded")
+        words.append(f"{sum(model.in_flight for model in loaded)} requests running")
+        return ", ".join(["draining", *words] if self.draining else words)
+
+    def alive(self) -> bool:
+        """Whether every engine that has work makes steps; one that said it failed is taken off by the watch."""
+        stats = [model.serving.engine.stats() for model in self._models if model.serving is not None]
+        return all(one.failed is not None or one.last_step_age_seconds < _STUCK_SECONDS for one in stats)
+
     def _event(
         self,
         kind: Literal["snapshot", "model", "health", "draining"],
@@ -146,6 +161,14 @@ class Status:
             tok_s_prefill=rates.prefill,
             tok_s_decode=rates.decode,
         )
+
+
+def _loading(entry: ModelEntry) -> str:
+    """`loading org/model 40%`; without a share while the size is not known."""
+    progress = entry.progress
+    if progress is None or progress.total_bytes <= 0:
+        return f"{entry.status.value} {entry.id}"
+    return f"{entry.status.value} {entry.id} {min(progress.done_bytes / progress.total_bytes, 1.0):.0%}"
 
 
 def _counters(serving: Serving) -> dict[str, float]:
