@@ -4,7 +4,8 @@ CortexError
 ├── RequestError (4xx, the caller's to mend)
 │   ├── MalformedJson · InvalidField · UnsupportedParameter · ContextLengthExceeded
 │   ├── BodyTooLarge · UnsupportedMediaType · MethodNotAllowed · RouteNotFound · RequestTimeout
-│   └── ModelNotFound · TemplateFailed · Unauthorized
+│   ├── ModelNotFound · TemplateFailed · Unauthorized
+│   └── ChainingUnsupported · PreviousNotFound · ResponseNotFound
 ├── CapacityError (429/503, may pass later; always with Retry-After)
 │   └── QueueFull · ServiceUnavailable · ModelLoading · ShuttingDown · InsufficientMemory · PlanStale
 ├── LoadError (422, the model cannot be loaded as asked)
@@ -20,6 +21,7 @@ from typing import Any, ClassVar
 __all__ = [
     "BodyTooLarge",
     "CapacityError",
+    "ChainingUnsupported",
     "ConfigError",
     "ContextLengthExceeded",
     "CortexError",
@@ -34,10 +36,12 @@ __all__ = [
     "ModelNotFound",
     "NeverFits",
     "PlanStale",
+    "PreviousNotFound",
     "QuantNotFound",
     "QueueFull",
     "RequestError",
     "RequestTimeout",
+    "ResponseNotFound",
     "RouteNotFound",
     "ServiceUnavailable",
     "ShuttingDown",
@@ -165,6 +169,27 @@ class Unauthorized(RequestError):
 
     status = 401
     code = "invalid_api_key"
+
+
+class ChainingUnsupported(RequestError):
+    """The request goes on from an earlier answer where answers are not kept."""
+
+    code = "chained_conversation_not_supported"
+    hint = "Send the whole conversation as `input`."
+
+
+class PreviousNotFound(RequestError):
+    """The request goes on from an answer that is not kept, or no longer."""
+
+    code = "previous_response_not_found"
+    hint = "Send the whole conversation as `input`."
+
+
+class ResponseNotFound(RequestError):
+    """No answer is kept under this id."""
+
+    status = 404
+    code = "response_not_found"
 
 
 class CapacityError(CortexError):

@@ -41,6 +41,8 @@ class Script:
     """How a model answers: `pieces`, a gate before the piece of that number, and a fault after so many pieces."""
 
     pieces: tuple[str, ...] = ("The capital", " of France", " is Paris.")
+    says: tuple[ChatEvent, ...] | None = None  # instead of the pieces, in chats
+    reason: FinishReason = FinishReason.STOP
     refuse: CortexError | None = None
     gate_at: int | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -234,7 +236,8 @@ class FakeNeuron:
         script = await self._admit(request, asked.model)
         if script.nonsense is not None:
             return Response(body=script.nonsense, media_type="text/html")
-        events = [*(TextDelta(piece) for piece in script.pieces), Ended(FinishReason.STOP, script.usage())]
+        said = script.says if script.says is not None else tuple(map(TextDelta, script.pieces))
+        events = [*said, Ended(script.reason, script.usage())]
         if not asked.stream:
             await self._run(script, None)
             body = openai_chat.encode_response(events, id="chatcmpl-1", model=asked.model, created=1)

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from tests.fakes.neuron import FakeNeuron
-from tests.gateway.rig import CHAT, COMPLETIONS, MESSAGES, Answer, Rig, body_for, chat, message, running
+from tests.gateway.rig import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Answer, Rig, body_for, chat, message, running
 
 pytestmark = pytest.mark.anyio
 COUNT = f"{MESSAGES}/count_tokens"
-ALL = (CHAT, COMPLETIONS, MESSAGES, COUNT)
+ALL = (CHAT, COMPLETIONS, MESSAGES, RESPONSES, COUNT)
 
 
 def checked(answer: Answer, path: str) -> dict[str, Any]:
@@ -52,6 +52,8 @@ async def test_a_missing_model_is_named(rig: Rig, path: str) -> None:
         (CHAT, {"model": 7, "messages": []}, "model"),
         (CHAT, chat(max_tokens=-1), "max_tokens"),
         (COMPLETIONS, {"model": "alpha", "prompt": {"a": 1}}, "prompt"),
+        (RESPONSES, {"model": "alpha", "input": 7}, "input"),
+        (RESPONSES, {"model": "alpha", "input": "x", "top_p": 2}, "top_p"),
         (MESSAGES, message(max_tokens="many"), "max_tokens"),
         (MESSAGES, {**message(), "messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
     ],
@@ -86,7 +88,7 @@ async def test_an_unknown_model_is_404_with_near_names(rig: Rig, path: str) -> N
     answer = await rig.post(path, body_for(path, "alpah"))
     assert answer.status == 404
     assert "alpha" in checked(answer, path)["message"]
-    if path in (CHAT, COMPLETIONS):
+    if not path.startswith(MESSAGES):
         assert (answer.error["code"], answer.error["nearest"][0]) == ("model_not_found", "alpha")
     await rig.idle()
     assert await rig.metric("cortex_requests_total", model="unknown", outcome="model_not_found") == 1

@@ -15,6 +15,7 @@ from cortex.gateway.lifecycle import Lifecycle
 from cortex.gateway.metrics import Metrics
 from cortex.gateway.neurons import NeuronClient
 from cortex.gateway.poller import Poller
+from cortex.gateway.responses import Responses
 from cortex.gateway.routes import error_style, register
 from cortex.gateway.upstream import Upstream
 from cortex.gateway.views import fleet_line
@@ -47,11 +48,13 @@ class Gateway:
         dispatcher = Dispatcher(self.board, policy, self._lifecycle, self.metrics, wait_seconds=settings.load_wait_secs)
         upstream = Upstream(self._client, dispatcher, self._poller, idle_seconds=settings.idle_timeout_secs)
         app = App("gateway", on_error=error_style, max_body_bytes=settings.max_body_bytes)
+        inference = Inference(dispatcher, upstream, self.metrics, settings)
         register(
             app,
             board=self.board,
             catalogue=catalogue,
-            inference=Inference(dispatcher, upstream, self.metrics, settings),
+            inference=inference,
+            responses=Responses(inference, self.metrics),
             counting=Counting(self.board, dispatcher, neurons, self.metrics),
             created=int(time.time()),
         )

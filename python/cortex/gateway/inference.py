@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -28,7 +29,7 @@ from cortex.gateway.upstream import Call, Upstream
 from cortex.http import Request, Response, Stream, UpstreamResponse
 from cortex.types import Usage
 
-__all__ = ["Inference", "finish"]
+__all__ = ["IGNORED", "Inference", "Style", "finish"]
 
 _OPEN_SECONDS = 0.75  # so long a failure is a clean status; then the first keep-alive goes out, within a second
 _ANSWER_LIMIT = 64 * 1024 * 1024
@@ -50,15 +51,14 @@ class _Sink(Protocol):
     def close(self) -> bytes: ...
 
 
-class _Style(msgspec.Struct, frozen=True):
+class Style(msgspec.Struct, frozen=True):
     """What a streamed answer says while it is silent, and when it breaks."""
 
     keep_alive: bytes
     error_event: Callable[[CortexError], bytes]
 
 
-_OPENAI = _Style(KEEP_ALIVE, openai_error_event)
-_ANTHROPIC = _Style(PING, anthropic_error_event)
+_OPENAI = Style(KEEP_ALIVE, openai_error_event)
 
 
 class Inference:
@@ -90,13 +90,13 @@ class Inference:
         meter = self._metrics.begin("messages")
         try:
             asked = anthropic.decode_request(request.body, signing_key=self.signing_key)
-            model = await self._model(asked.model, meter)
+            model = await self.model(asked.model, meter)
             body = openai_chat.encode_request(msgspec.structs.replace(asked, model=model.id))
-            call = self._call(request, model, "/v1/chat/completions", body, meter)
+            call = self.call(request, model, "/v1/chat/completions", body, meter)
             id_ = f"msg_{secrets.token_hex(12)}"
             given = {IGNORED: ", ".join(asked.ignored)} if asked.ignored else {}
             if not asked.stream:
-                return await self._whole(call, lambda raw: self._as_message(raw, id_, asked.model, meter), given)
+                return await self.whole(call, lambda raw: self._as_message(raw, id_, asked.model, meter), given)
 
             def sink(response: UpstreamResponse) -> _Sink:
                 told = response.headers.get(PROMPT_TOKENS, "")
@@ -106,7 +106,8 @@ class Inference:
                 )
                 return Translation(encoder)
 
-            return await self._stream(call, sink, _ANTHROPIC, given)
+            style = Style(PING, partial(anthropic_error_event, request_id=request.id))
+            return await self.stream(call, sink, style, given)
         except BaseException as error:
             finish(meter, error)
             raise
@@ -116,28 +117,30 @@ class Inference:
         meter = self._metrics.begin(api)
         try:
             asked = head.peek(request.body)
-            model = await self._model(asked.model, meter)
+            model = await self.model(asked.model, meter)
             given: dict[str, str] = {}
             if not isinstance(self._dispatcher.decision(model), Serve) and (ignored := check(request.body)):
                 given[IGNORED] = ", ".join(ignored)
-            call = self._call(request, model, request.path, _forwarded(request.body, asked, model.id), meter)
+            call = self.call(request, model, request.path, _forwarded(request.body, asked, model.id), meter)
             if not asked.stream:
-                return await self._whole(call, lambda raw: _metered(raw, meter), given)
-            return await self._stream(call, lambda _: Relay(drop_usage=not asked.include_usage), _OPENAI, given)
+                return await self.whole(call, lambda raw: _metered(raw, meter), given)
+            return await self.stream(call, lambda _: Relay(drop_usage=not asked.include_usage), _OPENAI, given)
         except BaseException as error:
             finish(meter, error)
             raise
 
-    async def _model(self, name: str, meter: Meter) -> Model:
+    async def model(self, name: str, meter: Meter) -> Model:
+        """The model of a name, which the meter then knows. Raises ModelNotFound."""
         model = await self._dispatcher.model(name)
         meter.model = model.id
         return model
 
-    def _call(self, request: Request, model: Model, path: str, body: bytes, meter: Meter) -> Call:
+    def call(self, request: Request, model: Model, path: str, body: bytes, meter: Meter) -> Call:
+        """What the hosts are asked for this request."""
         headers = {"content-type": "application/json", "x-request-id": request.id}
         return Call(model=model, path=path, body=body, headers=headers, meter=meter)
 
-    async def _whole(self, call: Call, finished: Callable[[bytes], bytes], given: dict[str, str]) -> Response:
+    async def whole(self, call: Call, finished: Callable[[bytes], bytes], given: dict[str, str]) -> Response:
         """A non-streamed answer: nothing goes out before it is whole, so any host may make it."""
 
         async def consume(lease: Lease, response: UpstreamResponse) -> Response:
@@ -148,9 +151,10 @@ class Inference:
         call.meter.finish("ok")
         return answer
 
-    async def _stream(
-        self, call: Call, make_sink: Callable[[UpstreamResponse], _Sink], style: _Style, given: dict[str, str]
+    async def stream(
+        self, call: Call, make_sink: Callable[[UpstreamResponse], _Sink], style: Style, given: dict[str, str]
     ) -> Stream:
+        """A streamed answer, through a sink for each host that begins one."""
         sinks: list[_Sink] = []
 
         async def produce(outlet: Outlet) -> None:
@@ -212,8 +216,9 @@ def _read_off(sink: _Sink, meter: Meter) -> None:
 def _headers(given: dict[str, str], lease: Lease, response: UpstreamResponse) -> dict[str, str]:
     """Headers of our answer: the host's name, and what it said it ignored."""
     headers = {**given, "x-cortex-neuron": lease.neuron}
-    if IGNORED in response.headers and IGNORED not in given:
-        headers[IGNORED] = response.headers[IGNORED]
+    told = [name for one in (given, response.headers) for name in one.get(IGNORED, "").split(", ") if name]
+    if told:
+        headers[IGNORED] = ", ".join(sorted(set(told)))
     return headers
 
 

@@ -7,6 +7,7 @@ from cortex.gateway.access import private_only
 from cortex.gateway.board import Board
 from cortex.gateway.counting import Counting
 from cortex.gateway.inference import Inference
+from cortex.gateway.responses import Responses
 from cortex.gateway.views import fleet_view, health_view, model_card, model_cards
 from cortex.http import App, Request, Response, json_response
 
@@ -27,17 +28,18 @@ def _speaks_anthropic(request: Request) -> bool:
 
 
 def register(
-    app: App, *, board: Board, catalogue: Catalogue, inference: Inference, counting: Counting, created: int
+    app: App,
+    *,
+    board: Board,
+    catalogue: Catalogue,
+    inference: Inference,
+    responses: Responses,
+    counting: Counting,
+    created: int,
 ) -> None:
     """All routes of the gateway. `created` is the Unix time that lists of models give."""
     app.before(private_only)
-    app.post("/v1/chat/completions")(inference.chat)
-    app.post("/v1/completions")(inference.completions)
-    app.post("/v1/messages")(inference.messages)
-
-    @app.post("/v1/messages/count_tokens")
-    async def count_tokens(request: Request) -> Response:
-        return await counting.count(request, inference.signing_key)
+    _register_generation(app, inference, responses, counting)
 
     @app.post("/api/event_logging/batch")
     async def event_logging(_request: Request) -> Response:
@@ -64,3 +66,14 @@ def register(
         card = model_card(name, resolve(catalogue, board.fleet, name), board.fleet, created)
         encode = anthropic.encode_model if _speaks_anthropic(request) else openai_chat.encode_model
         return Response(body=encode(card))
+
+
+def _register_generation(app: App, inference: Inference, responses: Responses, counting: Counting) -> None:
+    app.post("/v1/chat/completions")(inference.chat)
+    app.post("/v1/completions")(inference.completions)
+    app.post("/v1/messages")(inference.messages)
+    app.post("/v1/responses")(responses.create)
+
+    @app.post("/v1/messages/count_tokens")
+    async def count_tokens(request: Request) -> Response:
+        return await counting.count(request, inference.signing_key)

@@ -19,6 +19,7 @@ from cortex.neuron.completing import prepare_completion
 from cortex.neuron.metrics import Meter, Metrics
 from cortex.neuron.models import Models, Serving
 from cortex.neuron.preparing import Lease, Prepared, prepare_chat, prepare_messages
+from cortex.neuron.responding import prepare_responses
 
 __all__ = ["Inference"]
 
@@ -28,7 +29,7 @@ Prepare = Callable[[bytes, Lease, Meter], Awaitable[Prepared]]
 
 
 class Inference:
-    """Handlers for `/v1/chat/completions`, `/v1/completions` and `/v1/messages`; `draining` refuses new requests."""
+    """Handlers for the generating routes; `draining` refuses new requests."""
 
     def __init__(self, models: Models, metrics: Metrics, *, keep_alive_seconds: float) -> None:
         self._models = models
@@ -49,6 +50,10 @@ class Inference:
     async def messages(self, request: Request) -> Response | Stream:
         """`POST /v1/messages`."""
         return await self._serve(request, "messages", partial(prepare_messages, signing_key=self.signing_key))
+
+    async def responses(self, request: Request) -> Response | Stream:
+        """`POST /v1/responses`."""
+        return await self._serve(request, "responses", partial(prepare_responses, signing_key=self.signing_key))
 
     def interrupt(self) -> None:
         """End every generation now; each answer says so in its own words."""

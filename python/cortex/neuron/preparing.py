@@ -17,7 +17,16 @@ from cortex.neuron.metrics import Meter
 from cortex.neuron.models import Serving
 from cortex.neuron.prompts import template_kwargs, template_messages, template_tools
 
-__all__ = ["Lease", "Prepared", "encode_conversation", "prepare_chat", "prepare_messages", "sequence"]
+__all__ = [
+    "ChatEncoder",
+    "Lease",
+    "Prepared",
+    "encode_conversation",
+    "prepare",
+    "prepare_chat",
+    "prepare_messages",
+    "sequence",
+]
 
 Lease = Callable[[str], Serving]
 
@@ -33,7 +42,9 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     whole: Callable[[Sequence[Sequence[ChatEvent]]], bytes]
 
 
-class _ChatEncoder(Protocol):
+class ChatEncoder(Protocol):
+    """The stream encoder of a dialect whose answers have one choice."""
+
     def start(self) -> bytes: ...
 
     def keep_alive(self) -> bytes: ...
@@ -44,7 +55,7 @@ class _ChatEncoder(Protocol):
 class _OneChoice:
     """The encoder of a dialect whose answers have one choice, so that it knows no index."""
 
-    def __init__(self, inner: _ChatEncoder) -> None:
+    def __init__(self, inner: ChatEncoder) -> None:
         self._inner = inner
         self.start = inner.start
         self.keep_alive = inner.keep_alive
@@ -60,13 +71,13 @@ async def prepare_chat(body: bytes, lease: Lease, meter: Meter) -> Prepared:
     asked = openai_chat.decode_request(body)
     id_, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
 
-    def encoder(_prompt_tokens: int) -> _ChatEncoder:
+    def encoder(_prompt_tokens: int) -> ChatEncoder:
         return openai_chat.StreamEncoder(id=id_, model=asked.model, created=created, include_usage=asked.include_usage)
 
     def whole(sequences: Sequence[Sequence[ChatEvent]]) -> bytes:
         return openai_chat.encode_response(sequences[0], id=id_, model=asked.model, created=created)
 
-    return await _prepare(asked, lease, meter, encoder, whole)
+    return await prepare(asked, lease, meter, encoder, whole)
 
 
 async def prepare_messages(body: bytes, lease: Lease, meter: Meter, *, signing_key: bytes) -> Prepared:
@@ -74,13 +85,13 @@ async def prepare_messages(body: bytes, lease: Lease, meter: Meter, *, signing_k
     asked = anthropic.decode_request(body, signing_key=signing_key)
     id_ = f"msg_{secrets.token_hex(12)}"
 
-    def encoder(prompt_tokens: int) -> _ChatEncoder:
+    def encoder(prompt_tokens: int) -> ChatEncoder:
         return anthropic.StreamEncoder(id=id_, model=asked.model, input_tokens=prompt_tokens, signing_key=signing_key)
 
     def whole(sequences: Sequence[Sequence[ChatEvent]]) -> bytes:
         return anthropic.encode_response(sequences[0], id=id_, model=asked.model, signing_key=signing_key)
 
-    return await _prepare(asked, lease, meter, encoder, whole)
+    return await prepare(asked, lease, meter, encoder, whole)
 
 
 async def encode_conversation(engine: Engine, asked: ChatRequest) -> Prompt:
@@ -97,13 +108,14 @@ def sequence(engine: Engine, prompt: Prompt, asked: Sampling, limits: Limits, me
     return partial(generate, engine, prompt, sampling, meter, count_prompt=choice == 0)
 
 
-async def _prepare(
+async def prepare(
     asked: ChatRequest,
     lease: Lease,
     meter: Meter,
-    encoder: Callable[[int], _ChatEncoder],
+    encoder: Callable[[int], ChatEncoder],
     whole: Callable[[Sequence[Sequence[ChatEvent]]], bytes],
 ) -> Prepared:
+    """A chat request of any dialect, which `encoder` (given the prompt's tokens) and `whole` write the answer in."""
     serving = lease(asked.model)
     asked = require_supported(asked, serving.capabilities)
     prompt = await encode_conversation(serving.engine, asked)

@@ -38,6 +38,7 @@ def register(app: App, host: Host) -> None:
     app.post("/v1/chat/completions")(host.inference.chat)
     app.post("/v1/completions")(host.inference.completions)
     app.post("/v1/messages")(host.inference.messages)
+    app.post("/v1/responses")(host.inference.responses)
     app.post("/v1/messages/count_tokens")(host.tokens.count_messages)
     app.post("/tokenize")(host.tokens.tokenize)
     app.post("/detokenize")(host.tokens.detokenize)

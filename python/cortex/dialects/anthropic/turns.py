@@ -15,6 +15,7 @@ from cortex.dialects.anthropic.schema import (
     WireTurn,
 )
 from cortex.dialects.anthropic.signature import verify
+from cortex.dialects.content import Content, folded, joined
 from cortex.dialects.image import Image
 from cortex.dialects.neutral import Message, ToolCall
 from cortex.errors import InvalidField
@@ -24,8 +25,6 @@ __all__ = ["TurnReader", "system_text"]
 # A counter that Claude Code rewrites with each request; left in, no two prompts would share a prefix.
 _COUNTER = re.compile(r"<total_tokens>[^<]*</total_tokens>\n?")
 _MARKS = ("cache_control", "citations", "caller")
-
-Content = str | tuple[str | Image, ...]
 
 
 def system_text(content: str | Iterable[TextBlock]) -> str:
@@ -128,7 +127,7 @@ class TurnReader:
     def _add_user(self, content: Content) -> None:
         last = self._messages[-1] if self._messages else None
         if last is not None and last.role == "user":  # 4.
-            self._messages[-1] = Message(role="user", content=_joined(last.content, content))
+            self._messages[-1] = Message(role="user", content=joined(last.content, content))
         else:
             self._messages.append(Message(role="user", content=content))
 
@@ -144,15 +143,7 @@ def _misplaced(block: msgspec.Struct, index: int, place: int, role: str) -> Inva
 
 
 def _content(blocks: Iterable[TextBlock | ImageBlock]) -> Content:
-    parts = tuple(block.text if isinstance(block, TextBlock) else _image(block) for block in blocks)
-    texts = [part for part in parts if isinstance(part, str)]
-    return "\n".join(texts) if len(texts) == len(parts) else parts
-
-
-def _joined(first: Content, second: Content) -> Content:
-    if isinstance(first, str) and isinstance(second, str):
-        return f"{first}\n\n{second}"
-    return (*((first,) if isinstance(first, str) else first), *((second,) if isinstance(second, str) else second))
+    return folded(block.text if isinstance(block, TextBlock) else _image(block) for block in blocks)
 
 
 def _image(block: ImageBlock) -> Image:
