@@ -1,8 +1,6 @@
-"""Our engine for the comparison, through `cortex.engine`.
+"""Our engine for the comparison, through `cortex.engine`. Run by benches.rivals."""
 
-Run by benches.rivals: python -m benches.rivals.ours MODEL THREADS
-"""
-
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -18,7 +16,7 @@ class Ours:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         facts = engine.facts
-        self.about = f"cortex: {facts.name} {facts.quantisation}, {facts.simd}, {facts.threads} threads"
+        self.about = f"{facts.name} {facts.quantisation}, {facts.simd}, {facts.threads} threads"
 
     async def generate(self, prompt: list[int], count: int) -> AsyncGenerator[int, None]:
         """See worker.Engine."""
@@ -29,10 +27,11 @@ class Ours:
 
 async def main() -> None:
     """Load, then serve."""
-    path, threads = worker.arguments()
-    options = LoadOptions(context_length=worker.CONTEXT_TOKENS, max_sequences=1, threads=threads)
+    start = time.monotonic()
+    path, threads, context = worker.arguments()
+    options = LoadOptions(context_length=context, max_sequences=1, threads=threads)
     engine = await AsyncEngine.load(Path(path), options)
-    await worker.serve(Ours(engine))
+    await worker.serve(Ours(engine), start)
     await engine.close()
 
 

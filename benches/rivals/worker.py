@@ -1,6 +1,9 @@
 """One engine in a process of its own, measured when the comparison asks. Standard library only: rivals' Pythons run it.
 
-A line on stdin, `prefill SALT` or `decode SALT`, is answered by a line of JSON on stdout.
+A line on stdin, `KIND TOKENS SALT`, is answered by a line of JSON on stdout:
+- `prefill`: from handing over a prompt of so many tokens to its first token;
+- `decode`: a prompt of so many tokens, then from the first of `DECODE_TOKENS` new tokens to the last;
+- `repeat`: the first token of a prompt that is new, and of the same prompt again.
 """
 
 import asyncio
@@ -11,8 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Protocol
 
-PROMPT_TOKENS, DECODE_PROMPT_TOKENS, DECODE_TOKENS = 512, 8, 128
-CONTEXT_TOKENS = 1024
+DECODE_TOKENS = 64
 JIFFIES_PER_SECOND = 100
 FIRST_TOKEN, TOKEN_RANGE = 100, 40_000  # ordinary tokens of the starter model's vocabulary
 
@@ -26,12 +28,14 @@ class Engine(Protocol):
         """Generate `count` tokens greedily, no end token ending it; gives how many came at once, as they come."""
 
 
-async def serve(engine: Engine) -> None:
-    """Say what the engine is, then measure until stdin ends."""
-    say({"about": engine.about})
+async def serve(engine: Engine, started: float) -> None:
+    """Say what the engine is and what its load took (its first token included), then measure until stdin ends."""
+    await first_token(engine, prompt(0, 8))
+    say({"about": engine.about, "load_seconds": time.monotonic() - started, "resident_bytes": resident_bytes()})
     for line in sys.stdin:
-        kind, salt = line.split()
-        say(await {"prefill": prefill, "decode": decode}[kind](engine, int(salt)))
+        kind, tokens, salt = line.split()
+        measure = {"prefill": prefill, "decode": decode, "repeat": repeat}[kind]
+        say(await measure(engine, prompt(int(salt), int(tokens))))
 
 
 def say(value: dict[str, Any]) -> None:
@@ -44,25 +48,36 @@ def prompt(salt: int, length: int) -> list[int]:
     return [FIRST_TOKEN + (at * 7919 + salt * 104_729) % TOKEN_RANGE for at in range(length)]
 
 
-async def prefill(engine: Engine, salt: int) -> dict[str, float]:
-    """From handing over a prompt to its first token."""
-    tokens = prompt(salt, PROMPT_TOKENS)
-    clock = Clock()
+async def first_token(engine: Engine, tokens: list[int]) -> None:
+    """Generate one token."""
     made = [count async for count in engine.generate(tokens, 1)]
     assert sum(made) == 1
+
+
+async def prefill(engine: Engine, tokens: list[int]) -> dict[str, float]:
+    """Tokens of the prompt by time."""
+    clock = Clock()
+    await first_token(engine, tokens)
     return clock.read(len(tokens))
 
 
-async def decode(engine: Engine, salt: int) -> dict[str, float]:
-    """From the first token of one sequence to its last."""
+async def decode(engine: Engine, tokens: list[int]) -> dict[str, float]:
+    """New tokens by time, the first not counted."""
     clock, made = None, 0
-    async for count in engine.generate(prompt(salt, DECODE_PROMPT_TOKENS), 1 + DECODE_TOKENS):
+    async for count in engine.generate(tokens, 1 + DECODE_TOKENS):
         if clock is None:
             clock, made = Clock(), -count
         made += count
     assert clock is not None
     assert made == DECODE_TOKENS
     return clock.read(made)
+
+
+async def repeat(engine: Engine, tokens: list[int]) -> dict[str, float]:
+    """Tokens of the new prompt by time, and the share of that time which the repeated one takes."""
+    first = await prefill(engine, tokens)
+    again = await prefill(engine, tokens)
+    return {**first, "share": first["per_second"] / again["per_second"]}
 
 
 class Clock:
@@ -86,11 +101,17 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq) / JIFFIES_PER_SECOND
 
 
-def arguments() -> tuple[str, int]:
-    """The model file and the number of threads."""
-    return sys.argv[1], int(sys.argv[2])
+def resident_bytes() -> int:
+    """Memory of this process that is no page of a file, which the system could drop."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) * 1024
 
 
-def run(engine: Engine) -> None:
+def arguments() -> tuple[str, int, int]:
+    """The model file, the number of threads and the length of the context."""
+    return sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+
+def run(engine: Engine, started: float) -> None:
     """Serve on an event loop."""
-    asyncio.run(serve(engine))
+    asyncio.run(serve(engine, started))
