@@ -82,6 +82,26 @@ def status(
 
 
 @app.command()
+def validate(
+    host: Annotated[
+        list[str] | None, typer.Option(help="A host by name or URL; repeat it. Without it all that the gateway has.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", "-e", help="The gateway; else http://localhost:31313.")
+    ] = None,
+    load: Annotated[str | None, typer.Option(help="Load this model on each host first.")] = None,
+    quant: Annotated[str | None, typer.Option(help="Which GGUF file of --load: Q4_K_M, Q8_0, ...")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds for default models and --load.", min=1)] = 900.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """Prove that every host answers a question, by itself and through the gateway in both dialects."""
+    from cortex.cli.validate import run_validate
+    from cortex.ops.validate import Options
+
+    run_validate(endpoint, host or [], Options(load=load, quant=quant, wait_seconds=wait), as_json=as_json)
+
+
+@app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
 ) -> None:
