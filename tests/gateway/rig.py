@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from cortex.config import EvictionConfig, GatewayConfig, GatewaySection, ModelProfile, ModelsConfig, NeuronPeer
+from cortex.config import (
+    EvictionConfig,
+    GatewayConfig,
+    GatewaySection,
+    ModelProfile,
+    ModelsConfig,
+    NeuronPeer,
+    ResponsesConfig,
+)
 from cortex.fleet.state import Fleet, Reach
 from cortex.gateway.app import Gateway
 from cortex.http import UpstreamClient, UpstreamResponse
@@ -98,7 +106,11 @@ class Rig:
 
 @asynccontextmanager
 async def running(
-    *neurons: FakeNeuron, models: ModelsConfig = CATALOGUE, eviction: EvictionConfig | None = None, **settings: Any
+    *neurons: FakeNeuron,
+    models: ModelsConfig = CATALOGUE,
+    eviction: EvictionConfig | None = None,
+    responses: ResponsesConfig | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Rig]:
     """A gateway that has met its hosts. A neuron that was started and died before stays dead."""
     for neuron in neurons:
@@ -108,6 +120,7 @@ async def running(
     config = GatewayConfig(
         gateway=GatewaySection(listen=LOOPBACK, metrics_listen=LOOPBACK, **fast),
         eviction=eviction or EvictionConfig(),
+        responses=responses or ResponsesConfig(),
         neurons=tuple(NeuronPeer(name=neuron.name, endpoint=neuron.endpoint) for neuron in neurons),
     )
     gateway = Gateway(config, models)

@@ -14,6 +14,7 @@ __all__ = [
     "GatewayConfig",
     "GatewaySection",
     "NeuronPeer",
+    "ResponsesConfig",
     "catalogue_path",
     "load_gateway",
     "split_address",
@@ -49,6 +50,18 @@ class EvictionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     min_residency_secs: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
+class ResponsesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[responses]`: whether answers of `/v1/responses` are kept, so that clients may go on from them by id.
+
+    Without a `path` (relative ones stand in the working directory) they are kept in memory."""
+
+    store: bool = False
+    path: str | None = None
+    max_entries: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+    max_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1024 * 1024 * 1024
+    ttl_secs: Positive = 30 * 24 * 3600.0
+
+
 class NeuronPeer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[neurons]]`: one host daemon by name and base URL."""
 
@@ -61,6 +74,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     gateway: GatewaySection = GatewaySection()
     eviction: EvictionConfig = EvictionConfig()
+    responses: ResponsesConfig = ResponsesConfig()
     neurons: tuple[NeuronPeer, ...] = ()
     models_config: str | None = None
 

@@ -2,8 +2,9 @@
 
 import socket
 import time
+from pathlib import Path
 
-from cortex.config import GatewayConfig, ModelsConfig, split_address
+from cortex.config import GatewayConfig, ModelsConfig, ResponsesConfig, split_address
 from cortex.fleet.catalogue import catalogue_of
 from cortex.fleet.eviction import policy_of
 from cortex.fleet.state import Fleet, Host
@@ -15,6 +16,7 @@ from cortex.gateway.lifecycle import Lifecycle
 from cortex.gateway.metrics import Metrics
 from cortex.gateway.neurons import NeuronClient
 from cortex.gateway.poller import Poller
+from cortex.gateway.response_store import ResponseStore
 from cortex.gateway.responses import Responses
 from cortex.gateway.routes import error_style, register
 from cortex.gateway.upstream import Upstream
@@ -54,7 +56,7 @@ class Gateway:
             board=self.board,
             catalogue=catalogue,
             inference=inference,
-            responses=Responses(inference, self.metrics),
+            responses=Responses(inference, self.metrics, _store_of(config.responses, app)),
             counting=Counting(self.board, dispatcher, neurons, self.metrics),
             created=int(time.time()),
         )
@@ -99,3 +101,14 @@ class Gateway:
             await self._poller.close()
             await self._client.close()
             await self.metrics_server.stop()
+
+
+def _store_of(config: ResponsesConfig, app: App) -> ResponseStore | None:
+    """The store, opened before the first request and closed after the last."""
+    if not config.store:
+        return None
+    path = None if config.path is None else Path(config.path)
+    store = ResponseStore(path, max_entries=config.max_entries, max_bytes=config.max_bytes, ttl_seconds=config.ttl_secs)
+    app.on_startup(store.open)
+    app.on_shutdown(store.close)
+    return store

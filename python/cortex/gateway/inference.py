@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Protocol
@@ -152,16 +152,21 @@ class Inference:
         return answer
 
     async def stream(
-        self, call: Call, make_sink: Callable[[UpstreamResponse], _Sink], style: Style, given: dict[str, str]
+        self,
+        call: Call,
+        make_sink: Callable[[UpstreamResponse], _Sink],
+        style: Style,
+        given: dict[str, str],
+        settle: Callable[[], Awaitable[None]] | None = None,
     ) -> Stream:
-        """A streamed answer, through a sink for each host that begins one."""
+        """A streamed answer, through a sink for each host that begins one. `settle` runs before each part goes out."""
         sinks: list[_Sink] = []
 
         async def produce(outlet: Outlet) -> None:
             async def consume(lease: Lease, response: UpstreamResponse) -> None:
                 outlet.headers.update(_headers(given, lease, response))
                 sinks.append(make_sink(response))
-                await _pump(response, sinks[-1], outlet)
+                await _pump(response, sinks[-1], outlet, settle)
 
             await self._upstream.send(call, consume, fresh=lambda: not sinks or sinks[-1].fresh)
 
@@ -186,12 +191,18 @@ class Inference:
         return anthropic.encode_response(events, id=id_, model=name, signing_key=self.signing_key)
 
 
-async def _pump(response: UpstreamResponse, sink: _Sink, outlet: Outlet) -> None:
+async def _pump(
+    response: UpstreamResponse, sink: _Sink, outlet: Outlet, settle: Callable[[], Awaitable[None]] | None
+) -> None:
     async with aclosing(response.chunks()) as chunks:
         async for chunk in chunks:
             if data := sink.feed(chunk, time.monotonic()):
+                if settle is not None:
+                    await settle()
                 await outlet.put(data)
     if data := sink.close():
+        if settle is not None:
+            await settle()
         await outlet.put(data)
 
 

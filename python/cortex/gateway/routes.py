@@ -73,6 +73,9 @@ def _register_generation(app: App, inference: Inference, responses: Responses, c
     app.post("/v1/completions")(inference.completions)
     app.post("/v1/messages")(inference.messages)
     app.post("/v1/responses")(responses.create)
+    app.get("/v1/responses/:id")(responses.retrieve)
+    app.delete("/v1/responses/:id")(responses.delete)
+    app.get("/v1/responses/:id/input_items")(responses.input_items)
 
     @app.post("/v1/messages/count_tokens")
     async def count_tokens(request: Request) -> Response:

@@ -1,6 +1,7 @@
 """The codec of `POST /v1/responses`: requests, answers and streams; errors are those of the OpenAI envelope."""
 
 from cortex.dialects.openai_responses.ignored import IGNORED_FIELDS
+from cortex.dialects.openai_responses.kept import page_of, read_page, referenced, with_references
 from cortex.dialects.openai_responses.request import ResponsesRequest, parse_request, read_request
 from cortex.dialects.openai_responses.response import encode_response
 from cortex.dialects.openai_responses.stream import StreamEncoder
@@ -10,6 +11,10 @@ __all__ = [
     "ResponsesRequest",
     "StreamEncoder",
     "encode_response",
+    "page_of",
     "parse_request",
+    "read_page",
     "read_request",
+    "referenced",
+    "with_references",
 ]

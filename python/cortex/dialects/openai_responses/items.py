@@ -13,7 +13,7 @@ from cortex.dialects.openai_responses.ignored import Ignored
 from cortex.dialects.openai_responses.schema import CallItem, CallOutputItem, MessageItem, ReasoningItem
 from cortex.dialects.openai_responses.seal import unseal
 from cortex.dialects.openai_responses.tools import custom_arguments, flat_name
-from cortex.errors import InvalidField, UnsupportedParameter
+from cortex.errors import ChainingUnsupported, InvalidField, UnsupportedParameter
 
 __all__ = ["ItemReader"]
 
@@ -66,6 +66,10 @@ class ItemReader:
             self._messages.append(Message(role="tool", content=content, tool_call_id=output.call_id))
         elif kind == "reasoning":
             self._reasoning(self._converted(raw, ReasoningItem, place))
+        elif kind == "item_reference":
+            raise ChainingUnsupported(
+                f"`{place}`: references are not supported: no answers are kept here.", param=place
+            )
         else:  # 5.
             self._ignored.add_made_up("input", kind)
 

@@ -17,7 +17,6 @@ __all__ = [
     "NamespaceTool",
     "ObjectFormat",
     "ReasoningItem",
-    "ReferenceItem",
     "ResponsesBody",
     "SchemaFormat",
     "TextFormat",
@@ -69,12 +68,6 @@ class ReasoningItem(_Lenient):
 
     content: list[_Said] | None = None
     encrypted_content: str | None = None
-
-
-class ReferenceItem(_Lenient):
-    """An item of a stored answer, by its id."""
-
-    id: _Name
 
 
 class FunctionTool(_Lenient):
