@@ -10,7 +10,6 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cortex
 # Outside the clone, so that a second clone (and CI) rebuilds only our own crates.
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# maturin develop installs dependency groups, which the pip that comes with Python 3.11 cannot (it needs 25.1).
 PIP_VERSION := 26.3
 RUST_SOURCES := $(shell find rust Cargo.toml Cargo.lock -name '*.rs' -o -name 'Cargo.*' 2>/dev/null)
 PYTEST := $(BIN)/python -m pytest
@@ -44,7 +43,8 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 
 $(VENV)/.built: $(RUST_SOURCES) pyproject.toml requirements-dev.txt $(VENV)/.runtime
 	@echo "==> the engine, release build (a few minutes the first time; cargo's target: $(CARGO_TARGET_DIR))"
-	PIP_QUIET=1 PIP_CONSTRAINT=requirements-dev.txt VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked
+	PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS=--locked \
+	  $(BIN)/python -m pip install -v --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: build

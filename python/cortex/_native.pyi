@@ -101,12 +101,16 @@ class Engine:
         tools: bytes | None = None,
         kwargs: bytes | None = None,
         add_generation_prompt: bool = True,
+        most_tokens: int | None = None,
     ) -> Prompt:
         """Render the model's chat template (JSON in) and tokenise; user text never becomes a control token.
 
-        Raises TemplateFailed.
+        A text that cannot have as few as `most_tokens` is refused at once; one that comes out longer is not.
+        Raises TemplateFailed, ContextLengthExceeded.
         """
-    def encode_text(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> Prompt: ...
+    def encode_text(
+        self, text: str, *, add_special: bool = True, parse_special: bool = False, most_tokens: int | None = None
+    ) -> Prompt: ...
     def decode(self, tokens: Sequence[int]) -> str: ...
     def submit(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from cortex.engine import EngineSampling
-from cortex.errors import CortexError, ModelFileInvalid, TemplateFailed
+from cortex.errors import ContextLengthExceeded, CortexError, ModelFileInvalid, TemplateFailed
 from cortex.neuron.devices import MIB, DeviceFacts, Reading
 from cortex.neuron.engines import LoadPlan
 from cortex.neuron.progress import Progress
@@ -94,6 +94,13 @@ class Script:
     refuse: CortexError | None = None
 
 
+def _refuse_far_too_long(text: str, most_tokens: int | None) -> None:
+    """As if a token stood for four bytes at most."""
+    fewest = len(text) // 4
+    if most_tokens is not None and fewest > most_tokens:
+        raise ContextLengthExceeded(f"at least {fewest} tokens", extras={"prompt_tokens": fewest, "limit": most_tokens})
+
+
 class FakeEngine:
     """One loaded model. `asked` are the samplings it was given, `running` its sequences, `cancelled` how many were."""
 
@@ -115,16 +122,20 @@ class FakeEngine:
             self.changed.clear()
             await self.changed.wait()
 
-    async def encode_chat(self, messages: bytes, *, tools: bytes | None, kwargs: bytes | None) -> Prompt:
+    async def encode_chat(
+        self, messages: bytes, *, tools: bytes | None, kwargs: bytes | None, most_tokens: int | None = None
+    ) -> Prompt:
         turns = msgspec.json.decode(messages)
         if any(turn["content"] == "unrenderable" for turn in turns):
             raise TemplateFailed("the template refused the conversation")
         options = msgspec.json.decode(kwargs) if kwargs else {}
         self.rendered.append({"messages": turns, "tools": msgspec.json.decode(tools) if tools else None, **options})
         text = "".join(f"<{turn['role']}>{turn['content']}" for turn in turns)
+        _refuse_far_too_long(text, most_tokens)
         return Prompt([*text.encode(), *(tools or b"" if self.shows_tools else b"")])
 
-    async def encode_text(self, text: str, *, add_special: bool = True) -> Prompt:
+    async def encode_text(self, text: str, *, add_special: bool = True, most_tokens: int | None = None) -> Prompt:
+        _refuse_far_too_long(text, most_tokens)
         return Prompt([*([1] if add_special else []), *text.encode()])
 
     def prompt(self, tokens: Sequence[int]) -> Prompt:

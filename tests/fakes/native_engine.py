@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cortex.errors import EngineFailed, InvalidField, QueueFull
+from cortex.errors import ContextLengthExceeded, EngineFailed, InvalidField, QueueFull
 
 __all__ = ["FakeEnding", "FakeEvent", "FakeNativeEngine", "FakePrompt"]
 
@@ -59,6 +59,12 @@ class _Sequence:
         return FakeEnding(reason=reason, error=error, prompt_tokens=self.prompt_tokens, completion_tokens=self.made)
 
 
+def _bounded(tokens: bytes, most: int | None) -> FakePrompt:
+    if most is not None and len(tokens) > most:
+        raise ContextLengthExceeded(f"at least {len(tokens)} tokens", extras={"prompt_tokens": len(tokens)})
+    return FakePrompt(tuple(tokens))
+
+
 class FakeNativeEngine:
     """Each step gives every running request its next number as text. With `steps` given, only so many are made until
     `allow` adds more; `die` is a failure of the engine's thread."""
@@ -93,14 +99,17 @@ class FakeNativeEngine:
         tools: bytes | None = None,
         kwargs: bytes | None = None,
         add_generation_prompt: bool = True,
+        most_tokens: int | None = None,
     ) -> FakePrompt:
         rendered = messages + (tools or b"") + (kwargs or b"") + (b">" if add_generation_prompt else b"")
-        return FakePrompt(tuple(rendered))
+        return _bounded(rendered, most_tokens)
 
-    def encode_text(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> FakePrompt:
+    def encode_text(
+        self, text: str, *, add_special: bool = True, parse_special: bool = False, most_tokens: int | None = None
+    ) -> FakePrompt:
         if parse_special:
             raise InvalidField("The fake has no control tokens.", param="parse_special")
-        return FakePrompt(((1,) if add_special else ()) + tuple(text.encode()))
+        return _bounded((b"\1" if add_special else b"") + text.encode(), most_tokens)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return bytes(tokens).decode()

@@ -177,6 +177,18 @@ async def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(rig: Rig) 
     assert (await rig.get("/models/alpha"))["in_flight"] == 0
 
 
+@pytest.mark.parametrize("route", ["chat", "completions"])
+async def test_a_prompt_that_is_far_too_long_is_refused_uncounted(rig: Rig, route: str) -> None:
+    text = "x" * 50_000
+    if route == "chat":
+        answer = await rig.chat(messages=[{"role": "user", "content": text}])
+    else:
+        answer = await rig.complete(prompt=text)
+    assert answer.status == 400
+    assert answer.error["code"] == "context_length_exceeded"
+    assert answer.error["message"].startswith("at least 12")
+
+
 async def test_a_template_that_refuses_is_422(rig: Rig) -> None:
     answer = await rig.chat(messages=[{"role": "user", "content": "unrenderable"}])
     assert (answer.status, answer.error["code"]) == (422, "template_render_failed")

@@ -50,22 +50,35 @@ class AsyncEngine:
         tools: bytes | None = None,
         kwargs: bytes | None = None,
         add_generation_prompt: bool = True,
+        most_tokens: int | None = None,
     ) -> _native.Prompt:
         """Render the model's template over JSON and tokenise. Users' text never becomes a control token.
 
-        Raises TemplateFailed.
+        A text that cannot have as few as `most_tokens` is refused at once; one that comes out longer is not.
+        Raises TemplateFailed, ContextLengthExceeded.
         """
 
         def encode() -> _native.Prompt:
             return self._native.encode_chat(
-                messages, tools=tools, kwargs=kwargs, add_generation_prompt=add_generation_prompt
+                messages,
+                tools=tools,
+                kwargs=kwargs,
+                add_generation_prompt=add_generation_prompt,
+                most_tokens=most_tokens,
             )
 
         return await self._run(encode, len(messages) + len(tools or b""))
 
-    async def encode_text(self, text: str, *, add_special: bool = True) -> _native.Prompt:
-        """Tokenise plain text; `add_special` puts what the tokenizer wants before and after it. Raises InvalidField."""
-        return await self._run(lambda: self._native.encode_text(text, add_special=add_special), len(text))
+    async def encode_text(
+        self, text: str, *, add_special: bool = True, most_tokens: int | None = None
+    ) -> _native.Prompt:
+        """Tokenise plain text; `add_special` puts what the tokenizer wants before and after it, and `most_tokens` is as
+        for a chat. Raises InvalidField, ContextLengthExceeded."""
+
+        def encode() -> _native.Prompt:
+            return self._native.encode_text(text, add_special=add_special, most_tokens=most_tokens)
+
+        return await self._run(encode, len(text))
 
     def prompt(self, tokens: Sequence[int]) -> _native.Prompt:
         """A prompt of token ids."""

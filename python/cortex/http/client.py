@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
@@ -20,6 +21,9 @@ HOP_BY_HOP = frozenset(
 )
 _KEEPALIVE_SECONDS = 20.0  # below the 30 s after which our servers close an idle connection, else both race
 _READ_BUFFER = 256 * 1024
+# A host that is gone without a word (power, cable) is noticed after about 10 s of silence while we wait for it, and
+# after 20 s when it does not even acknowledge what was sent. Seconds and counts, as in tcp(7).
+_PROBES = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 20_000))
 
 
 def map_client_error(error: Exception, where: str) -> CortexError:
@@ -121,7 +125,9 @@ class UpstreamClient:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS)
+            connector = aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, socket_factory=_probed_socket
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=False,
@@ -131,6 +137,22 @@ class UpstreamClient:
                 read_bufsize=_READ_BUFFER,
             )
         return self._session
+
+
+def _probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket that asks a silent host whether it is still there, where the system can."""
+    family, kind, proto, *_ = address
+    made = socket.socket(family, kind, proto)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _PROBES:
+            option = getattr(socket, name, None)
+            if option is not None:
+                made.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def _where(url: str) -> str:

@@ -56,7 +56,7 @@ async def prepare_completion(body: bytes, lease: Lease, meter: Meter) -> Prepare
 
 async def _encode(engine: Engine, raw: str | tuple[int, ...]) -> Prompt:
     if isinstance(raw, str):
-        return await engine.encode_text(raw)
+        return await engine.encode_text(raw, most_tokens=engine.facts.context_length - 1)
     return engine.prompt(raw)
 
 

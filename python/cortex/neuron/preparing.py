@@ -94,10 +94,12 @@ async def prepare_messages(body: bytes, lease: Lease, meter: Meter, *, signing_k
     return await prepare(asked, lease, meter, encoder, whole)
 
 
-async def encode_conversation(engine: Engine, asked: ChatRequest) -> Prompt:
-    """The rendered and tokenised prompt, whatever its length. Raises TemplateFailed, InvalidField."""
+async def encode_conversation(engine: Engine, asked: ChatRequest, *, most_tokens: int | None = None) -> Prompt:
+    """The rendered and tokenised prompt. Far more than `most_tokens` are refused before they are counted.
+
+    Raises TemplateFailed, InvalidField, ContextLengthExceeded."""
     return await engine.encode_chat(
-        template_messages(asked), tools=template_tools(asked), kwargs=template_kwargs(asked)
+        template_messages(asked), tools=template_tools(asked), kwargs=template_kwargs(asked), most_tokens=most_tokens
     )
 
 
@@ -118,7 +120,8 @@ async def prepare(
     """A chat request of any dialect, which `encoder` (given the prompt's tokens) and `whole` write the answer in."""
     serving = lease(asked.model)
     asked = require_supported(asked, serving.capabilities)
-    prompt = await encode_conversation(serving.engine, asked)
+    most = serving.engine.facts.context_length - 1
+    prompt = await encode_conversation(serving.engine, asked, most_tokens=most)
     limits = Limits(
         max_tokens=asked.max_tokens, min_tokens=asked.min_tokens, ignore_eos=asked.ignore_eos, stop=asked.stop
     )

@@ -45,7 +45,7 @@ impl Engine {
         .to_string()
     }
 
-    #[pyo3(signature = (messages, *, tools=None, kwargs=None, add_generation_prompt=true))]
+    #[pyo3(signature = (messages, *, tools=None, kwargs=None, add_generation_prompt=true, most_tokens=None))]
     fn encode_chat(
         &self,
         py: Python<'_>,
@@ -53,27 +53,30 @@ impl Engine {
         tools: Option<&[u8]>,
         kwargs: Option<&[u8]>,
         add_generation_prompt: bool,
+        most_tokens: Option<usize>,
     ) -> PyResult<Prompt> {
         let messages = utf8(messages)?;
         let tools = tools.map(utf8).transpose()?;
         let kwargs = kwargs.map(utf8).transpose()?;
         let tokens = outside(py, || {
             self.inner
-                .encode_chat(messages, tools, kwargs, add_generation_prompt)
+                .encode_chat(messages, tools, kwargs, add_generation_prompt, most_tokens)
         })?;
         Ok(Prompt { tokens })
     }
 
-    #[pyo3(signature = (text, *, add_special=true, parse_special=false))]
+    #[pyo3(signature = (text, *, add_special=true, parse_special=false, most_tokens=None))]
     fn encode_text(
         &self,
         py: Python<'_>,
         text: &str,
         add_special: bool,
         parse_special: bool,
+        most_tokens: Option<usize>,
     ) -> PyResult<Prompt> {
         let tokens = outside(py, || {
-            self.inner.encode_text(text, add_special, parse_special)
+            self.inner
+                .encode_text(text, add_special, parse_special, most_tokens)
         })?;
         Ok(Prompt { tokens })
     }

@@ -24,6 +24,10 @@ fn exception(py: Python<'_>, error: &EngineError) -> PyResult<PyErr> {
             extras.set_item("max_tokens", max_tokens)?;
             extras.set_item("limit", limit)?;
         }
+        EngineError::PromptTooLong { fewest, limit } => {
+            extras.set_item("prompt_tokens", fewest)?;
+            extras.set_item("limit", limit)?;
+        }
         EngineError::QueueFull { waiting, limit } => {
             extras.set_item("waiting", waiting)?;
             extras.set_item("limit", limit)?;
@@ -42,7 +46,9 @@ fn class_name(error: &EngineError) -> &'static str {
         EngineError::UnsupportedModel(_) => "UnsupportedModel",
         EngineError::TemplateFailed(_) => "TemplateFailed",
         EngineError::InvalidField { .. } => "InvalidField",
-        EngineError::ContextLengthExceeded { .. } => "ContextLengthExceeded",
+        EngineError::ContextLengthExceeded { .. } | EngineError::PromptTooLong { .. } => {
+            "ContextLengthExceeded"
+        }
         EngineError::QueueFull { .. } => "QueueFull",
         EngineError::LoadCancelled => "LoadError",
         EngineError::EngineFailed(_) => "EngineFailed",

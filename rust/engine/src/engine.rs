@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use cortex_text::{ChatTemplate, RenderInput, Specials};
+use cortex_text::{ChatTemplate, RenderInput, Specials, TextError};
 
 use crate::loader::LoadState;
 use crate::request::Request;
@@ -50,13 +50,15 @@ impl Engine {
     /// Render the chat template and tokenise; arguments are JSON. User text never becomes a control token.
     ///
     /// # Errors
-    /// `TemplateFailed` when there is no template, it refuses the conversation, or the JSON is malformed.
+    /// `TemplateFailed` when there is no template, it refuses the conversation, or the JSON is malformed;
+    /// `PromptTooLong` where the text cannot have as few as `most_tokens` (a longer prompt may still come out).
     pub fn encode_chat(
         &self,
         messages: &str,
         tools: Option<&str>,
         kwargs: Option<&str>,
         add_generation_prompt: bool,
+        most_tokens: Option<usize>,
     ) -> Result<Vec<u32>, EngineError> {
         let template = self.template.as_ref();
         let template = template
@@ -82,20 +84,21 @@ impl Engine {
             now: now as i64,
         };
         template
-            .encode(&self.shared.tokenizer, &input)
-            .map_err(|error| failed(error.to_string()))
+            .encode(&self.shared.tokenizer, &input, most_tokens)
+            .map_err(|error| too_long(&error).unwrap_or_else(|| failed(error.to_string())))
     }
 
     /// Tokenise a text. `add_special` puts BOS in front by the tokenizer's rule; `parse_special` reads names of
     /// control tokens as such, otherwise they are plain text.
     ///
     /// # Errors
-    /// `InvalidField` when the tokenizer cannot represent the text.
+    /// `InvalidField` when the tokenizer cannot represent the text; `PromptTooLong` as above.
     pub fn encode_text(
         &self,
         text: &str,
         add_special: bool,
         parse_special: bool,
+        most_tokens: Option<usize>,
     ) -> Result<Vec<u32>, EngineError> {
         let specials = if parse_special {
             Specials::Parse
@@ -103,12 +106,17 @@ impl Engine {
             Specials::AsText
         };
         let tokenizer = &self.shared.tokenizer;
-        let tokens = if add_special {
-            tokenizer.encode_prompt(text, specials)
-        } else {
-            tokenizer.encode(text, specials)
-        };
-        tokens.map_err(|error| EngineError::field("text", error.to_string()))
+        let tokens = tokenizer
+            .check_length(text.len(), most_tokens)
+            .and_then(|()| {
+                if add_special {
+                    tokenizer.encode_prompt(text, specials)
+                } else {
+                    tokenizer.encode(text, specials)
+                }
+            });
+        let refused = |error: &TextError| EngineError::field("text", error.to_string());
+        tokens.map_err(|error| too_long(&error).unwrap_or_else(|| refused(&error)))
     }
 
     /// The text of tokens, control tokens left out.
@@ -201,6 +209,17 @@ fn give_memory_back() {
     // SAFETY: malloc_trim takes no pointers and may be called at any time.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// The error of a text that is far too long, if it is that.
+fn too_long(error: &TextError) -> Option<EngineError> {
+    match *error {
+        TextError::TooLong { fewest, most } => Some(EngineError::PromptTooLong {
+            fewest,
+            limit: most,
+        }),
+        _ => None,
     }
 }
 

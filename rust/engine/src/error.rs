@@ -38,6 +38,14 @@ pub enum EngineError {
         /// Context length as limited by the model and the KV memory.
         limit: usize,
     },
+    /// A text that is far too long, refused before it is tokenised.
+    #[error("the prompt has at least {fewest} tokens; the model takes {limit}")]
+    PromptTooLong {
+        /// Fewest tokens that it can have.
+        fewest: usize,
+        /// Most that are taken.
+        limit: usize,
+    },
     /// As many requests wait as may wait.
     #[error("{waiting} requests are in the engine; it takes {limit}")]
     QueueFull {

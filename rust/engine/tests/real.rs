@@ -57,7 +57,7 @@ fn prompts_tokenise_as_in_the_reference() {
     for result in json(&reference)["results"].as_array().unwrap() {
         let tokens = client
             .engine
-            .encode_text(result["prompt"].as_str().unwrap(), false, true)
+            .encode_text(result["prompt"].as_str().unwrap(), false, true, None)
             .unwrap();
         assert_eq!(tokens, ids(&result["token_ids"]), "{}", result["name"]);
     }
@@ -76,7 +76,7 @@ fn the_capital_of_france_is_paris() {
         ]);
         client
             .engine
-            .encode_chat(&messages.to_string(), None, None, true)
+            .encode_chat(&messages.to_string(), None, None, true, None)
             .unwrap()
     };
     let prompt = ask("What is the capital of France? Answer in one word.");
@@ -104,7 +104,7 @@ fn greedy_answers_of_a_real_model_do_not_depend_on_the_batch() {
     .map(|text| {
         client
             .engine
-            .encode_text(&text.repeat(8), true, false)
+            .encode_text(&text.repeat(8), true, false, None)
             .unwrap()
     })
     .collect();

@@ -316,10 +316,13 @@ fn chat_and_text_go_both_ways() {
         let messages = serde_json::json!([{"role": "user", "content": content}]).to_string();
         client
             .engine
-            .encode_chat(&messages, None, None, true)
+            .encode_chat(&messages, None, None, true, None)
             .unwrap()
     };
-    let end = client.engine.encode_text("<|end|>", false, true).unwrap();
+    let end = client
+        .engine
+        .encode_text("<|end|>", false, true, None)
+        .unwrap();
     assert_eq!(end.len(), 1);
     let count = |tokens: &[u32]| tokens.iter().filter(|token| **token == end[0]).count();
     assert_eq!(count(&chat("hello")), 1);
@@ -330,11 +333,11 @@ fn chat_and_text_go_both_ways() {
     );
     let tokens = client
         .engine
-        .encode_text("hello there", false, false)
+        .encode_text("hello there", false, false, None)
         .unwrap();
     assert_eq!(client.engine.decode(&tokens), "hello there");
     assert!(matches!(
-        client.engine.encode_chat("{", None, None, true),
+        client.engine.encode_chat("{", None, None, true, None),
         Err(EngineError::TemplateFailed(_))
     ));
 }

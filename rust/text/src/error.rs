@@ -13,6 +13,14 @@ pub enum TextError {
     /// A text could not be tokenised.
     #[error("cannot tokenise the text: {0}")]
     Encode(String),
+    /// A text cannot be as short as it must be.
+    #[error("the text has at least {fewest} tokens; at most {most} are taken")]
+    TooLong {
+        /// Fewest tokens that it can have.
+        fewest: usize,
+        /// Most that are taken.
+        most: usize,
+    },
     /// The chat template cannot be parsed or used.
     #[error("invalid chat template: {0}")]
     InvalidTemplate(String),

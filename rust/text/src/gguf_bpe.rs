@@ -35,11 +35,7 @@ impl GgufBpe {
             .map_err(|error| TextError::InvalidTokenizer(error.to_string()))?;
         let mut inner = Inner::new(model);
         inner.with_pre_tokenizer(Some(cuts));
-        if source
-            .pre
-            .as_deref()
-            .is_some_and(|pre| COMPOSED.contains(&pre))
-        {
+        if composes(source.pre.as_deref()) {
             let composed = inner.with_normalizer(Some(NFC));
             composed.map_err(|error| TextError::InvalidTokenizer(error.to_string()))?;
         }
@@ -69,6 +65,11 @@ impl GgufBpe {
         }
         Ok(ids)
     }
+}
+
+/// Whether models with this pre-tokeniser see texts in NFC.
+pub(crate) fn composes(pre: Option<&str>) -> bool {
+    pre.is_some_and(|pre| COMPOSED.contains(&pre))
 }
 
 /// The merges as pairs, without those that make a control token.

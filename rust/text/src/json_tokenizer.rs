@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokenizers::{Encoding, Tokenizer as Inner};
 
 use crate::literals::{Literals, Piece};
+use crate::longest_piece::{composing, longest_piece};
 use crate::vocab::{Alphabet, Kind, Token, Vocab};
 use crate::{Specials, TextError};
 
@@ -26,6 +27,7 @@ pub(crate) struct Facts {
     pub bos: Option<u32>,
     pub eos: Option<u32>,
     pub strips_leading_space: bool,
+    pub longest_piece: Option<usize>,
 }
 
 impl JsonTokenizer {
@@ -48,7 +50,8 @@ impl JsonTokenizer {
         mark_special(&mut parsing, &config).map_err(|error| invalid("tokenizer.json", &error))?;
         let mut plain = parsing.clone();
         plain.set_encode_special_tokens(true);
-        let vocab = vocab(&parsing, alphabet(&json))?;
+        let alphabet = alphabet(&json);
+        let vocab = vocab(&parsing, alphabet)?;
         let (names, control) = control(&vocab, unknown(&parsing, &json["model"]));
         let id = |key: &str| {
             let text = named(&config, key);
@@ -58,6 +61,8 @@ impl JsonTokenizer {
             bos: id("bos_token"),
             eos: id("eos_token"),
             strips_leading_space: strips_leading_space(&json["decoder"]),
+            longest_piece: composing(&json)
+                .and_then(|composing| longest_piece(&vocab, alphabet, composing)),
             vocab,
         };
         let tokenizer = Self {

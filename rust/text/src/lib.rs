@@ -8,6 +8,7 @@ mod gguf_bpe;
 mod gguf_vocab;
 mod json_tokenizer;
 mod literals;
+mod longest_piece;
 mod pre_tokenizer;
 mod sentencepiece;
 mod stop;

@@ -1,8 +1,9 @@
 //! Text to token ids and back.
 
 use crate::control_names::ControlNames;
-use crate::gguf_bpe::GgufBpe;
+use crate::gguf_bpe::{GgufBpe, composes};
 use crate::json_tokenizer::JsonTokenizer;
+use crate::longest_piece::longest_piece;
 use crate::pre_tokenizer::adds_bos;
 use crate::sentencepiece::SentencePiece;
 use crate::turn_ends::turn_ends;
@@ -37,6 +38,8 @@ pub struct Tokenizer {
     prefix: Option<u32>,
     suffix: Option<u32>,
     strips_leading_space: bool,
+    /// Most bytes of a text that one token stands for, where there is such a number.
+    longest_piece: Option<usize>,
 }
 
 impl Tokenizer {
@@ -74,6 +77,7 @@ impl Tokenizer {
             prefix: source.bos.filter(|_| source.add_bos.unwrap_or(adds_bos)),
             suffix: source.eos.filter(|_| source.add_eos.unwrap_or(false)),
             strips_leading_space: space,
+            longest_piece: longest_piece(&vocab, alphabet, composes(source.pre.as_deref())),
             control: ControlNames::new(&vocab),
             vocab,
         })
@@ -92,6 +96,7 @@ impl Tokenizer {
             prefix: None,
             suffix: None,
             strips_leading_space: facts.strips_leading_space,
+            longest_piece: facts.longest_piece,
             control: ControlNames::new(&facts.vocab),
             vocab: facts.vocab,
         })
@@ -121,6 +126,25 @@ impl Tokenizer {
         ids.extend(self.encode(text, specials)?);
         ids.extend(self.suffix);
         Ok(ids)
+    }
+
+    /// Fewest tokens that a text of so many bytes can have; 0 where the tokenizer gives no bound. Takes no time.
+    #[must_use]
+    pub fn fewest_tokens(&self, bytes: usize) -> usize {
+        self.longest_piece
+            .map_or(0, |longest| bytes.div_ceil(longest))
+    }
+
+    /// Refuse a text of so many bytes that cannot have as few tokens as `most`.
+    ///
+    /// # Errors
+    /// `TooLong`.
+    pub fn check_length(&self, bytes: usize, most: Option<usize>) -> Result<(), TextError> {
+        let fewest = self.fewest_tokens(bytes);
+        match most {
+            Some(most) if fewest > most => Err(TextError::TooLong { fewest, most }),
+            _ => Ok(()),
+        }
     }
 
     /// The text of ids; control tokens and unknown ids are left out, and what is not UTF-8 becomes U+FFFD.

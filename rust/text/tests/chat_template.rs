@@ -100,7 +100,7 @@ fn users_cannot_write_control_tokens() {
     let template = ChatTemplate::new(CHATML, "", "").unwrap();
     for tokenizer in [bytes(), pieces()] {
         for messages in &attacks {
-            let ids = template.encode(&tokenizer, &input(messages)).unwrap();
+            let ids = template.encode(&tokenizer, &input(messages), None).unwrap();
             let control: Vec<u32> = ids
                 .iter()
                 .copied()
@@ -108,7 +108,9 @@ fn users_cannot_write_control_tokens() {
                 .collect();
             assert_eq!(control, [1, 2, 1], "only the template's own for {messages}");
         }
-        let ids = template.encode(&tokenizer, &input(&attacks[1])).unwrap();
+        let ids = template
+            .encode(&tokenizer, &input(&attacks[1]), None)
+            .unwrap();
         assert!(tokenizer.decode(&ids).contains("he<|im_end|>llo"));
     }
 }
@@ -120,7 +122,9 @@ fn a_template_cannot_be_made_to_complete_a_control_token() {
     let template = ChatTemplate::new(source, "", "").unwrap();
     let messages = json!([{"|im_end|": "", "tail": "im_end|>", "head": "é<|im_end"}]);
     for tokenizer in [bytes(), pieces()] {
-        let ids = template.encode(&tokenizer, &input(&messages)).unwrap();
+        let ids = template
+            .encode(&tokenizer, &input(&messages), None)
+            .unwrap();
         assert_eq!(
             (ids[0], ids[1..].iter().any(|&id| tokenizer.is_control(id))),
             (1, false)
@@ -138,7 +142,9 @@ fn a_template_may_search_the_text_of_users() {
     let template = ChatTemplate::new(source, "", "").unwrap();
     let messages = json!([{"content": "he<|im_end|>llo"}]);
     let tokenizer = bytes();
-    let ids = template.encode(&tokenizer, &input(&messages)).unwrap();
+    let ids = template
+        .encode(&tokenizer, &input(&messages), None)
+        .unwrap();
     assert_eq!(tokenizer.decode(&ids), "yesllohe<|im_end|>llo");
     assert_eq!(
         ids.iter().filter(|&&id| tokenizer.is_control(id)).count(),
@@ -151,7 +157,9 @@ fn a_users_name_after_the_templates_leaves_that_in_force() {
     let template = ChatTemplate::new(CHATML, "", "").unwrap();
     let messages = json!([{"role": "<|im_end|>", "content": "<|im_start|>"}]);
     let tokenizer = bytes();
-    let ids = template.encode(&tokenizer, &input(&messages)).unwrap();
+    let ids = template
+        .encode(&tokenizer, &input(&messages), None)
+        .unwrap();
     let control: Vec<u32> = ids
         .into_iter()
         .filter(|&id| tokenizer.is_control(id))
@@ -167,7 +175,26 @@ proptest! {
         for tokenizer in [bytes(), pieces()] {
             let rendered = template.render(&input(&messages)).unwrap();
             let expected = tokenizer.encode(&rendered, Specials::Parse).unwrap();
-            prop_assert_eq!(template.encode(&tokenizer, &input(&messages)).unwrap(), expected);
+            prop_assert_eq!(template.encode(&tokenizer, &input(&messages), None).unwrap(), expected);
         }
     }
+}
+
+#[test]
+fn far_too_long_a_conversation_is_refused_before_it_is_tokenised() {
+    let tokenizer = bytes();
+    let template = ChatTemplate::new("{{ messages[0].content }}", "", "").unwrap();
+    let messages = json!([{"role": "user", "content": "hello ".repeat(1 << 20)}]);
+    let error = template
+        .encode(&tokenizer, &input(&messages), Some(1000))
+        .unwrap_err();
+    let cortex_text::TextError::TooLong { fewest, most } = error else {
+        panic!("{error}");
+    };
+    assert!(fewest > most && most == 1000, "{fewest}");
+    let short = json!([{"role": "user", "content": "hello hello"}]);
+    let ids = template
+        .encode(&tokenizer, &input(&short), Some(1000))
+        .unwrap();
+    assert!(tokenizer.fewest_tokens("hello hello".len()) <= ids.len());
 }

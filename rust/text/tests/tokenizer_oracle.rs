@@ -116,6 +116,13 @@ fn differences(
         }
         for specials in [Specials::AsText, Specials::Parse] {
             let got = tokenizer.encode(text, specials).unwrap();
+            let fewest = tokenizer.fewest_tokens(text.len());
+            if fewest > got.len() {
+                found.push(format!(
+                    "{name} {id}: {} tokens, fewer than {fewest}",
+                    got.len()
+                ));
+            }
             let mut allowed = answers(name, case, specials);
             if name == "qwen35" && text.contains("</s>") {
                 // An ordinary token, says the second reference of the same vocabulary in Qwen 2.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cortex.engine import AsyncEngine, EngineSampling
-from cortex.errors import EngineFailed, InvalidField, QueueFull
+from cortex.errors import ContextLengthExceeded, EngineFailed, InvalidField, QueueFull
 from tests.fakes.native_engine import FakeEvent, FakeNativeEngine, FakePrompt
 
 PROMPT: Any = FakePrompt((1, 2, 3))
@@ -186,5 +186,9 @@ def test_texts_and_chats_become_prompts_and_text_again(size: int) -> None:
             assert await engine.decode(prompt.tokens()) == text
             chat = await engine.encode_chat(text.encode(), tools=b"t", kwargs=b"k", add_generation_prompt=False)
             assert await engine.decode(chat.tokens()) == text + "tk"
+            with pytest.raises(ContextLengthExceeded):
+                await engine.encode_text(text, most_tokens=2)
+            with pytest.raises(ContextLengthExceeded):
+                await engine.encode_chat(text.encode(), most_tokens=2)
 
     asyncio.run(run())

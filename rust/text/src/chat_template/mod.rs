@@ -71,11 +71,13 @@ impl ChatTemplate {
     /// of one, it becomes what any other text would.
     ///
     /// # Errors
-    /// As `render`, or the vocabulary cannot express the text.
+    /// As `render`, the vocabulary cannot express the text, or `TooLong`, before it is tokenised, when it cannot
+    /// have as few as `most_tokens`.
     pub fn encode(
         &self,
         tokenizer: &Tokenizer,
         input: &RenderInput,
+        most_tokens: Option<usize>,
     ) -> Result<Vec<u32>, TextError> {
         let marks = Marks::new(tokenizer, input)?;
         let mut messages = input.messages.clone();
@@ -92,6 +94,7 @@ impl ChatTemplate {
             ));
         };
         let text = self.render_values(messages, tools, kwargs, input)?;
+        tokenizer.check_length(text.len(), most_tokens)?;
         let mut ids = Vec::new();
         for (piece, specials) in marks.split(&text) {
             if specials == Specials::AsText {
