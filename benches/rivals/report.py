@@ -31,7 +31,8 @@ def print_tasks(entrants: list[Entrant]) -> None:
     """For each task every entrant; for ours the ratio to the rival on the same file and to the best rival on any."""
     for task in entrants[0].found:
         print(
-            f"\n{task:22}{'tok/s (best)':>16}{'tok/CPU-s':>11}{'to same file':>14}{'to best rival':>15}{'others, cores':>15}"
+            f"\n{task:22}{'tok/s (best)':>16}{'tok/CPU-s':>11}{'to same file':>14}{'to best rival':>15}"
+            f"{'others, cores':>15}"
         )
         rivals = [one for one in entrants if one.engine != OURS]
         for one in entrants:
