@@ -4,10 +4,10 @@ CortexError
 ├── RequestError (4xx, the caller's to mend)
 │   ├── MalformedJson · InvalidField · UnsupportedParameter · ContextLengthExceeded
 │   ├── BodyTooLarge · UnsupportedMediaType · MethodNotAllowed · RouteNotFound · RequestTimeout
-│   ├── ModelNotFound · TemplateFailed · Unauthorized
+│   ├── ModelNotFound · TemplateFailed · Unauthorized · Forbidden
 │   └── ChainingUnsupported · PreviousNotFound · ResponseNotFound
 ├── CapacityError (429/503, may pass later; always with Retry-After)
-│   └── QueueFull · ServiceUnavailable · ModelLoading · ShuttingDown · InsufficientMemory · PlanStale
+│   └── QueueFull · RateLimited · ServiceUnavailable · ModelLoading · ShuttingDown · InsufficientMemory · PlanStale
 ├── LoadError (422, the model cannot be loaded as asked)
 │   └── ModelFileInvalid · UnsupportedModel · SourceNotFound · QuantNotFound · NeverFits
 ├── UpstreamError (502)
@@ -26,6 +26,7 @@ __all__ = [
     "ContextLengthExceeded",
     "CortexError",
     "EngineFailed",
+    "Forbidden",
     "InsufficientMemory",
     "InvalidField",
     "LoadError",
@@ -39,6 +40,7 @@ __all__ = [
     "PreviousNotFound",
     "QuantNotFound",
     "QueueFull",
+    "RateLimited",
     "RequestError",
     "RequestTimeout",
     "ResponseNotFound",
@@ -192,6 +194,13 @@ class ResponseNotFound(RequestError):
     code = "response_not_found"
 
 
+class Forbidden(RequestError):
+    """The key is valid and not enough for this, or the caller is no program that may do it."""
+
+    status = 403
+    code = "permission_denied"
+
+
 class CapacityError(CortexError):
     """May pass later; always answered with Retry-After."""
 
@@ -213,6 +222,13 @@ class CapacityError(CortexError):
 class QueueFull(CapacityError):
     """The bounded queue is full; extras: waiting, limit."""
 
+    code = "rate_limit_exceeded"
+
+
+class RateLimited(CapacityError):
+    """The key has used up what it may in a minute, or runs as many requests as it may; extras: limit."""
+
+    status = 429
     code = "rate_limit_exceeded"
 
 

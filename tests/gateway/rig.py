@@ -9,6 +9,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from cortex.config import (
+    AuthConfig,
     EvictionConfig,
     GatewayConfig,
     GatewaySection,
@@ -17,6 +18,7 @@ from cortex.config import (
     NeuronPeer,
     ResponsesConfig,
 )
+from cortex.config.secrets import TOKEN_VARIABLE
 from cortex.fleet.state import Fleet, Reach
 from cortex.gateway.app import Gateway
 from cortex.http import UpstreamClient, UpstreamResponse
@@ -110,6 +112,8 @@ async def running(
     models: ModelsConfig = CATALOGUE,
     eviction: EvictionConfig | None = None,
     responses: ResponsesConfig | None = None,
+    auth: AuthConfig | None = None,
+    token: str | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """A gateway that has met its hosts. A neuron that was started and died before stays dead."""
@@ -122,8 +126,9 @@ async def running(
         eviction=eviction or EvictionConfig(),
         responses=responses or ResponsesConfig(),
         neurons=tuple(NeuronPeer(name=neuron.name, endpoint=neuron.endpoint) for neuron in neurons),
+        auth=auth,
     )
-    gateway = Gateway(config, models)
+    gateway = Gateway(config, models, environ={} if token is None else {TOKEN_VARIABLE: token})
     await gateway.start()
     try:
         async with UpstreamClient() as client:

@@ -9,6 +9,8 @@ import msgspec
 
 from cortex import logs
 from cortex.config import GatewayConfig, GatewaySection, catalogue_path, load_gateway, load_models, load_neuron
+from cortex.config.secrets import read_tokens
+from cortex.config.warnings import neuron_warnings
 from cortex.errors import ConfigError
 
 __all__ = ["run_gateway", "run_neuron", "start_logging", "with_addresses"]
@@ -56,7 +58,13 @@ def run_gateway(
     if not settings.neurons:
         _log.warning("no hosts: list them as [[neurons]] in cortex.toml, or run everything here with `cortex up`")
     listener = inherited_listener(os.environ, os.getpid())
-    run(lambda: Gateway(settings, models.config, listener=listener))
+
+    def make() -> Gateway:
+        gateway = Gateway(settings, models.config, environ=os.environ, listener=listener)
+        _warn(gateway.warnings)
+        return gateway
+
+    run(make)
 
 
 def run_neuron(config: Path | None, *, host: str | None, port: int | None, log_level: str, log_format: str) -> None:
@@ -68,7 +76,8 @@ def run_neuron(config: Path | None, *, host: str | None, port: int | None, log_l
     loaded = load_neuron(config, os.environ)
     overrides = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     settings = msgspec.structs.replace(loaded.config, **overrides)
-    _warn(loaded.warnings)
+    tokens = read_tokens(None if settings.auth is None else settings.auth.token_file, os.environ)
+    _warn((*loaded.warnings, *neuron_warnings(settings, tokens=tokens)))
     _log.info("configuration", extra={"fields": {"neuron": loaded.origin}})
     run(lambda: Neuron(settings, os.environ))
 

@@ -1,18 +1,15 @@
 """`cortex status`: hosts, devices, memory, models and loads of a fleet, as tables or as the gateway's own JSON."""
 
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from cortex.cli.output import human_bytes, print_json, print_table, progress_bar
-from cortex.errors import ConfigError, UpstreamMalformed, UpstreamUnreachable
+from cortex.cli.gateway_calls import GatewayCalls
+from cortex.cli.output import human_bytes, print_json, print_table, progress_bar, say
+from cortex.errors import UpstreamMalformed
 
 __all__ = ["fetch_fleet", "print_status", "show_status"]
 
-TIMEOUT_SECONDS = 10.0
 NONE = "-"
 
 
@@ -27,29 +24,17 @@ def show_status(endpoint: str, *, as_json: bool) -> None:
 
 def fetch_fleet(endpoint: str) -> dict[str, Any]:
     """The gateway's picture of the fleet, `GET /api/fleet`."""
-    base = endpoint.rstrip("/")
-    if not base.startswith(("http://", "https://")):
-        raise ConfigError(f"--endpoint {endpoint}: write a URL, for example http://127.0.0.1:31313")
-    try:
-        with urllib.request.urlopen(f"{base}/api/fleet", timeout=TIMEOUT_SECONDS) as response:
-            fleet = json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise UpstreamMalformed(f"{base} answered {error.code}; is it a cortex gateway? See --endpoint.") from error
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise UpstreamUnreachable(
-            f"no gateway answers at {base} ({reason}); start one with `cortex up` or `cortex serve`, or give --endpoint"
-        ) from error
-    except ValueError as error:
-        raise UpstreamMalformed(f"{base} did not answer with JSON; is it a cortex gateway? See --endpoint.") from error
+    calls = GatewayCalls(endpoint)
+    fleet = calls.get("/api/fleet")
     if not isinstance(fleet, dict) or "hosts" not in fleet:
-        raise UpstreamMalformed(f"{base} did not answer like a cortex gateway; see --endpoint.")
+        raise UpstreamMalformed(f"{calls.base} did not answer like a cortex gateway; see --endpoint.")
     return fleet
 
 
 def print_status(fleet: dict[str, Any], *, now: float) -> None:
-    """Three tables and what failed; `now` is Unix seconds."""
+    """Three tables and what failed, and warnings on stderr; `now` is Unix seconds."""
+    for warning in fleet.get("warnings", ()):
+        say(f"warning: {warning}")
     if fleet["hosts"]:
         print_table(("HOST", "HEALTH", "DEVICE", "MEMORY USED", "LOAD"), _device_rows(fleet))
     else:

@@ -121,7 +121,7 @@ class _Up:
             profile = ModelProfile(id=self._chosen.id, source=self._chosen.source, quant=self._quant)
             aliases = {self._chosen.alias: self._chosen.id} if self._chosen.alias else {}
             models = ModelsConfig(models=(profile,), aliases=aliases)
-            self._gateway = Gateway(msgspec.structs.replace(self._config, neurons=(peer,)), models)
+            self._gateway = Gateway(msgspec.structs.replace(self._config, neurons=(peer,)), models, environ=os.environ)
             await self._gateway.start()
         except BaseException:
             await self._neuron.stop()

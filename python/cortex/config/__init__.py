@@ -1,5 +1,6 @@
 """Configuration: TOML files and environment become frozen values, or an error that says where and what instead."""
 
+from cortex.config.auth import AuthConfig, KeyLimits, NeuronAuthConfig, NeuronTlsConfig, TlsConfig
 from cortex.config.gateway import (
     EvictionConfig,
     GatewayConfig,
@@ -16,18 +17,23 @@ from cortex.config.neuron import AdmissionConfig, CandleConfig, DefaultModel, Ne
 
 __all__ = [
     "AdmissionConfig",
+    "AuthConfig",
     "CandleConfig",
     "DefaultModel",
     "EvictionConfig",
     "GatewayConfig",
     "GatewaySection",
+    "KeyLimits",
     "Loaded",
     "ModelProfile",
     "ModelsConfig",
+    "NeuronAuthConfig",
     "NeuronConfig",
     "NeuronPeer",
+    "NeuronTlsConfig",
     "ResponsesConfig",
     "SourceConfig",
+    "TlsConfig",
     "catalogue_path",
     "load_gateway",
     "load_models",

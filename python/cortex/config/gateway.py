@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from cortex.config.auth import AuthConfig, NeuronTlsConfig, TlsConfig, anchored
 from cortex.config.loader import Loaded, load
 from cortex.errors import ConfigError
 
@@ -40,6 +41,7 @@ class GatewaySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     keep_alive_secs: Positive = 5.0
     poll_secs: Positive = 5.0
     drain_secs: Positive = 30.0
+    tls: TlsConfig | None = None
 
 
 class EvictionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,18 +72,20 @@ class NeuronPeer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole of cortex.toml; a relative `models_config` stands beside the file."""
+    """The whole of cortex.toml; relative file names stand beside the file."""
 
     gateway: GatewaySection = GatewaySection()
     eviction: EvictionConfig = EvictionConfig()
     responses: ResponsesConfig = ResponsesConfig()
     neurons: tuple[NeuronPeer, ...] = ()
+    auth: AuthConfig | None = None
+    neuron_tls: NeuronTlsConfig | None = None
     models_config: str | None = None
 
 
 REFUSED = {
     "nodes": "rename [[nodes]] to [[neurons]] (name, endpoint; endpoints are http://HOST:13131)",
-    "entitlements": "API keys of the original are not read by this version; remove the section",
+    "entitlements": "API keys are kept hashed now: remove it, write [auth], make keys with `cortex keys add`",
     "upstream": "the original's account service is not supported; remove the section",
 }
 
@@ -101,14 +105,13 @@ def load_gateway(path: Path | None, environ: Mapping[str, str]) -> Loaded[Gatewa
         other = endpoints.setdefault(peer.endpoint.rstrip("/"), peer.name)
         if other != peer.name:
             raise ConfigError(f"{loaded.origin}: neurons {other!r} and {peer.name!r} have the same endpoint")
-    return loaded
+    return Loaded(_anchored(loaded.config, _folder(loaded)), loaded.path, loaded.warnings)
 
 
 def catalogue_path(loaded: Loaded[GatewayConfig]) -> Path | None:
     """Where models.toml is: as written (relative to cortex.toml), beside it, at the packaged place, or None."""
-    folder = loaded.path.parent if loaded.path else Path.cwd()
     if loaded.config.models_config is not None:
-        return folder / loaded.config.models_config
+        return _folder(loaded) / loaded.config.models_config
     beside = loaded.path.parent / "models.toml" if loaded.path else None
     return next((path for path in (beside, DEFAULT_CATALOGUE) if path is not None and path.is_file()), None)
 
@@ -119,3 +122,19 @@ def split_address(address: str) -> tuple[str, int]:
     if not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"{address}: the port must be 0 to 65535")
     return host.strip("[]"), int(port)
+
+
+def _folder(loaded: Loaded[GatewayConfig]) -> Path:
+    return loaded.path.parent if loaded.path else Path.cwd()
+
+
+def _anchored(config: GatewayConfig, folder: Path) -> GatewayConfig:
+    section = config.gateway
+    if section.tls is not None:
+        section = msgspec.structs.replace(section, tls=anchored(section.tls, folder))
+    return msgspec.structs.replace(
+        config,
+        gateway=section,
+        auth=None if config.auth is None else anchored(config.auth, folder),
+        neuron_tls=None if config.neuron_tls is None else anchored(config.neuron_tls, folder),
+    )

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from cortex.config.auth import NeuronAuthConfig, TlsConfig, anchored
 from cortex.config.loader import Loaded, load
 
 __all__ = [
@@ -89,6 +90,8 @@ class NeuronConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_body_bytes: Count = 64 * 1024 * 1024
     keep_alive_secs: Positive = 5.0
     drain_secs: Positive = 30.0
+    auth: NeuronAuthConfig | None = None
+    tls: TlsConfig | None = None
 
 
 # Keys of later versions of the original that have no meaning here: accepted, and said at start.
@@ -105,6 +108,13 @@ OBSOLETE = {
 
 def load_neuron(path: Path | None, environ: Mapping[str, str]) -> Loaded[NeuronConfig]:
     """Read neuron.toml (`path`, else the default place if it is there) and `NEURON_` overrides; raises ConfigError."""
-    return load(
+    loaded = load(
         NeuronConfig, path, default_path=DEFAULT_PATH, prefix="NEURON_", environ=environ, refused={}, obsolete=OBSOLETE
     )
+    folder = loaded.path.parent if loaded.path else Path.cwd()
+    config = msgspec.structs.replace(
+        loaded.config,
+        auth=None if loaded.config.auth is None else anchored(loaded.config.auth, folder),
+        tls=None if loaded.config.tls is None else anchored(loaded.config.tls, folder),
+    )
+    return Loaded(config, loaded.path, loaded.warnings)

@@ -1,18 +1,25 @@
 """Gateway: puts the parts together and runs them: metrics port, hosts' watchers, API; stops them in reverse."""
 
 import socket
+import ssl
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cortex.config import GatewayConfig, ModelsConfig, ResponsesConfig, split_address
-from cortex.fleet.catalogue import catalogue_of
+from cortex.config import GatewayConfig, GatewaySection, ModelsConfig, NeuronTlsConfig, ResponsesConfig, split_address
+from cortex.config.keys import Keyring, read_keys
+from cortex.config.secrets import read_tokens
+from cortex.config.warnings import gateway_warnings
+from cortex.fleet.catalogue import Catalogue, catalogue_of
 from cortex.fleet.eviction import policy_of
 from cortex.fleet.state import Fleet, Host
+from cortex.gateway.access import Access
 from cortex.gateway.board import Board
 from cortex.gateway.counting import Counting
 from cortex.gateway.dispatch import Dispatcher
 from cortex.gateway.inference import Inference
 from cortex.gateway.lifecycle import Lifecycle
+from cortex.gateway.listing import Listing
 from cortex.gateway.metrics import Metrics
 from cortex.gateway.neurons import NeuronClient
 from cortex.gateway.poller import Poller
@@ -21,31 +28,52 @@ from cortex.gateway.responses import Responses
 from cortex.gateway.routes import error_style, register
 from cortex.gateway.upstream import Upstream
 from cortex.gateway.views import fleet_line
-from cortex.http import App, MetricsServer, Server, UpstreamClient
+from cortex.http import App, MetricsServer, Server, UpstreamClient, client_context, listener_tls
 
 __all__ = ["Gateway"]
 
+NO_VARIABLES: Mapping[str, str] = {}
+
 
 class Gateway:
-    """The service behind `cortex serve`; made inside the event loop that runs it. `listener` is a listening socket to
-    serve the API on instead of binding `gateway.listen`."""
+    """The service behind `cortex serve`; made inside the event loop that runs it. `environ` may hold the hosts' token,
+    `listener` is a listening socket to serve the API on instead of binding `gateway.listen`. Raises ConfigError for
+    keys, tokens or certificates that cannot be used."""
 
-    def __init__(self, config: GatewayConfig, models: ModelsConfig, *, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        models: ModelsConfig,
+        *,
+        environ: Mapping[str, str] = NO_VARIABLES,
+        listener: socket.socket | None = None,
+    ) -> None:
         settings = config.gateway
+        keys = Keyring(() if config.auth is None else read_keys(Path(config.auth.keys_file)))
+        tokens = read_tokens(None if config.auth is None else config.auth.token_file, environ)
+        self.warnings = gateway_warnings(config, keys=len(keys), tokens=tokens)
         catalogue = catalogue_of(models)
         hosts = [Host(name=peer.name, endpoint=peer.endpoint.rstrip("/")) for peer in config.neurons]
         self.board = Board(Fleet(hosts={host.name: host for host in hosts}))
         self.metrics = Metrics(lambda: self.board.fleet)
-        self._client = UpstreamClient()
-        neurons = NeuronClient(self._client)
-        self._poller = Poller(self.board, neurons, poll_seconds=settings.poll_secs)
+        self._client = UpstreamClient(tls=_host_tls(config.neuron_tls))
+        self._client.credentials = _credentials(config, tokens)
+        self._neurons = NeuronClient(self._client)
+        self._poller = Poller(self.board, self._neurons, poll_seconds=settings.poll_secs)
         self._lifecycle = Lifecycle(
             self.board,
-            neurons,
+            self._neurons,
             self.metrics,
             refresh=self._poller.refresh,
             defrag_after_cycles=config.eviction.defrag_after_cycles,
         )
+        self.app = self._make_app(config, catalogue, Access(config.auth, keys))
+        self.server = _api_server(self.app, settings, listener)
+        host, port = split_address(settings.metrics_listen)
+        self.metrics_server = MetricsServer(self.metrics.registry, host, port)
+
+    def _make_app(self, config: GatewayConfig, catalogue: Catalogue, access: Access) -> App:
+        settings = config.gateway
         policy = policy_of(catalogue, config.eviction)
         dispatcher = Dispatcher(self.board, policy, self._lifecycle, self.metrics, wait_seconds=settings.load_wait_secs)
         upstream = Upstream(self._client, dispatcher, self._poller, idle_seconds=settings.idle_timeout_secs)
@@ -53,20 +81,13 @@ class Gateway:
         inference = Inference(dispatcher, upstream, self.metrics, settings)
         register(
             app,
-            board=self.board,
-            catalogue=catalogue,
+            access=access,
             inference=inference,
             responses=Responses(inference, self.metrics, _store_of(config.responses, app)),
-            counting=Counting(self.board, dispatcher, neurons, self.metrics),
-            created=int(time.time()),
+            counting=Counting(self.board, dispatcher, self._neurons, self.metrics),
+            listing=Listing(self.board, lambda: catalogue, created=int(time.time()), warnings=lambda: self.warnings),
         )
-        self.app = app
-        host, port = split_address(settings.listen)
-        self.server = Server(
-            app, host, port, drain_seconds=settings.drain_secs, setting="gateway.listen", inherited=listener
-        )
-        host, port = split_address(settings.metrics_listen)
-        self.metrics_server = MetricsServer(self.metrics.registry, host, port)
+        return app
 
     @property
     def url(self) -> str:
@@ -112,3 +133,28 @@ def _store_of(config: ResponsesConfig, app: App) -> ResponseStore | None:
     app.on_startup(store.open)
     app.on_shutdown(store.close)
     return store
+
+
+def _api_server(app: App, settings: GatewaySection, listener: socket.socket | None) -> Server:
+    host, port = split_address(settings.listen)
+    section = settings.tls
+    return Server(
+        app,
+        host,
+        port,
+        drain_seconds=settings.drain_secs,
+        setting="gateway.listen",
+        inherited=listener,
+        tls=None if section is None else listener_tls(section.cert, section.key, section.client_ca),
+    )
+
+
+def _host_tls(section: NeuronTlsConfig | None) -> ssl.SSLContext | None:
+    return None if section is None else client_context(ca=section.ca, cert=section.cert, key=section.key)
+
+
+def _credentials(config: GatewayConfig, tokens: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The token for each host, by origin: it goes nowhere else."""
+    if not tokens:
+        return {}
+    return {peer.endpoint.rstrip("/"): {"authorization": f"Bearer {tokens[0]}"} for peer in config.neurons}

@@ -13,7 +13,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cortex import logs
+from cortex.errors import CortexError
 from cortex.fleet.state import Fleet, Reach
+from cortex.gateway.access import Caller, caller
+from cortex.gateway.quotas import Quotas
 from cortex.http import MODELS_LIMIT, UNKNOWN_MODEL, ModelLabels
 from cortex.types import ModelState, Usage
 
@@ -30,9 +33,11 @@ _LOAD = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 
 class Meter:
     """One request. Times are monotonic seconds; `finish` writes everything down, the first call counts."""
 
-    def __init__(self, metrics: "Metrics", api: str) -> None:
+    def __init__(self, metrics: "Metrics", api: str, caller: Caller) -> None:
         self._metrics = metrics
         self.api = api
+        self.caller = caller
+        self.admitted = False
         self.model = UNKNOWN_MODEL
         self.neuron = NO_HOST
         self.cold = False
@@ -57,6 +62,7 @@ class Meter:
             logging.INFO,
             "request",
             api=self.api,
+            key=self.caller.label,
             model=self.model,
             neuron=self.neuron,
             outcome=outcome,
@@ -74,6 +80,8 @@ class Metrics:
     def __init__(self, fleet: Callable[[], Fleet]) -> None:
         self.registry = CollectorRegistry()
         self._label = ModelLabels()
+        self._key_label = ModelLabels()
+        self._quotas = Quotas(time.monotonic)
         self._fleet = fleet
         names = ("model", "neuron")
         api = (*names, "api")
@@ -90,20 +98,39 @@ class Metrics:
         self._loads = counter("model_loads", "Load jobs, by how they ended.", (*names, "outcome"))
         self._load_seconds = histogram("model_load_seconds", "Load jobs that ended well.", names, _LOAD)
         self._evictions = counter("evictions", "Models unloaded to make room.", (*names, "reason"))
+        key = ("key",)
+        self._key_requests = counter("key_requests", "Requests by the key's label.", ("key", "outcome"))
+        self._key_prompt = counter("key_prompt_tokens", "Tokens of prompts by the key's label.", key)
+        self._key_completion = counter("key_completion_tokens", "Generated tokens by the key's label.", key)
         self.in_flight = Gauge("cortex_requests_in_flight", "Requests being answered.", registry=self.registry)
         self.waiting = Gauge("cortex_requests_waiting", "Requests waiting for a load.", registry=self.registry)
         self.registry.register(_FleetCollector(fleet))
 
     def begin(self, api: str) -> Meter:
-        """A request came in."""
+        """A request came in, from whoever is being answered. Raises RateLimited where its key may not ask now; that
+        is counted too."""
         self.in_flight.inc()
-        return Meter(self, api)
+        meter = Meter(self, api, caller())
+        try:
+            self._quotas.enter(meter.caller)
+        except CortexError as error:
+            meter.finish(error.code)
+            raise
+        meter.admitted = True
+        return meter
 
     def ended(self, meter: Meter, seconds: float) -> None:
         """Write a request's figures down (called by its meter)."""
         self.in_flight.dec()
         outcome = meter.outcome or "ok"
         model, neuron = self._label(meter.model), meter.neuron
+        usage = meter.usage or Usage()
+        if meter.admitted:
+            self._quotas.leave(meter.caller, usage.total_tokens)
+        key = self._key_label(meter.caller.label)
+        self._key_requests.labels(key, outcome).inc()
+        self._key_prompt.labels(key).inc(usage.prompt_tokens)
+        self._key_completion.labels(key).inc(usage.completion_tokens)
         self._requests.labels(model, neuron, meter.api, outcome).inc()
         self._duration.labels(model, neuron, meter.api).observe(seconds)
         if outcome != "ok":

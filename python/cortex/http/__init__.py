@@ -10,12 +10,14 @@ from cortex.http.model_labels import MODELS_LIMIT, UNKNOWN_MODEL, ModelLabels
 from cortex.http.near import is_near
 from cortex.http.server import Server
 from cortex.http.service import Service, run
+from cortex.http.tls import ListenerTls, client_context, listener_tls
 
 __all__ = [
     "MODELS_LIMIT",
     "UNKNOWN_MODEL",
     "App",
     "BodyStream",
+    "ListenerTls",
     "MetricsServer",
     "ModelLabels",
     "Request",
@@ -26,8 +28,10 @@ __all__ = [
     "Stream",
     "UpstreamClient",
     "UpstreamResponse",
+    "client_context",
     "inherited_listener",
     "is_near",
     "json_response",
+    "listener_tls",
     "run",
 ]

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
@@ -78,10 +79,15 @@ class UpstreamResponse:
 
 
 class UpstreamClient:
-    """One connection pool for the process; follows no redirects, trusts no proxy variables, unpacks nothing."""
+    """One connection pool for the process; follows no redirects, trusts no proxy variables, unpacks nothing.
 
-    def __init__(self) -> None:
+    `credentials` are headers by origin (`http://host:port`), sent there and nowhere else; `tls` is for https.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._tls = tls
+        self.credentials: Mapping[str, Mapping[str, str]] = {}
 
     async def __aenter__(self) -> "UpstreamClient":
         return self
@@ -113,10 +119,11 @@ class UpstreamClient:
         connect and on each silence. Leaving the block early closes the connection, so the host sees it at once.
         Raises UpstreamUnreachable (nothing was sent), UpstreamLost, UpstreamMalformed."""
         where = _where(url)
+        own = self.credentials.get(_origin(url), NO_HEADERS)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds, sock_read=idle_seconds)
         with _mapped(where):
             response = await self._open_session().request(
-                method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False
+                method, url, headers={**headers, **own}, data=body, timeout=timeout, allow_redirects=False
             )
         try:
             yield UpstreamResponse(response, where)
@@ -126,7 +133,10 @@ class UpstreamClient:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, socket_factory=_probed_socket
+                limit=0,
+                keepalive_timeout=_KEEPALIVE_SECONDS,
+                socket_factory=_probed_socket,
+                ssl=True if self._tls is None else self._tls,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -158,3 +168,9 @@ def _probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 def _where(url: str) -> str:
     found = re.match(r"https?://(?:[^@/]*@)?([^/?#]+)", url)
     return found[1] if found else "the host"
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port as they stand in the URL; everything up to the path."""
+    end = url.find("/", url.find("://") + 3)
+    return url if end < 0 else url[:end]

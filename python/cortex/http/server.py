@@ -13,13 +13,14 @@ import socket
 from typing import Any
 
 from granian._granian import SocketHolder
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server as GranianServer
 
 from cortex.errors import ConfigError
 from cortex.http.adapter import Adapter
 from cortex.http.app import App
+from cortex.http.tls import ListenerTls
 
 __all__ = ["MAX_CONNECTIONS", "Server"]
 
@@ -31,7 +32,7 @@ _CLOSE_SECONDS = 5.0
 class _Embedded(GranianServer):
     """Granian's embedded server on a listening socket that it is given (it owns the duplicate)."""
 
-    def __init__(self, target: Any, fd: int, backlog: int) -> None:
+    def __init__(self, target: Any, fd: int, backlog: int, tls: ListenerTls | None) -> None:
         super().__init__(
             target,
             interface=Interfaces.ASGINL,
@@ -40,6 +41,11 @@ class _Embedded(GranianServer):
             backpressure=MAX_CONNECTIONS,
             http1_settings=HTTP1Settings(header_read_timeout=30_000),
             log_enabled=False,
+            http=HTTPModes.auto if tls is None else HTTPModes.http1,  # a client that leaves is known by its connection
+            ssl_cert=None if tls is None else tls.cert,
+            ssl_key=None if tls is None else tls.key,
+            ssl_ca=None if tls is None else tls.client_ca,
+            ssl_client_verify=tls is not None and tls.client_ca is not None,
         )
         self._given_fd = fd
 
@@ -70,6 +76,7 @@ class Server:
         backlog: int = 1024,
         setting: str = "port",
         inherited: socket.socket | None = None,
+        tls: ListenerTls | None = None,
     ) -> None:
         self.app = app
         self.host = host
@@ -79,6 +86,7 @@ class Server:
         self._backlog = backlog
         self._setting = setting
         self._inherited = inherited
+        self._tls = tls
         self._adapter: Adapter | None = None
         self._granian: _Embedded | None = None
         self._socket: socket.socket | None = None
@@ -93,7 +101,8 @@ class Server:
     def url(self) -> str:
         """Where to reach the server from this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 
     async def start(self) -> None:
         """Bind, run the start-up hooks, serve. Bound when it returns; raises ConfigError where that is impossible."""
@@ -105,7 +114,7 @@ class Server:
         except BaseException:
             self._socket.close()
             raise
-        self._granian = _Embedded(self._adapter, os.dup(self._socket.fileno()), self._backlog)
+        self._granian = _Embedded(self._adapter, os.dup(self._socket.fileno()), self._backlog, self._tls)
         self._task = asyncio.get_running_loop().create_task(self._granian.serve(), name=f"server {self.app.name}")
         self._task.add_done_callback(self._ended)
         self.ready = True

@@ -5,13 +5,13 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import uvloop
 
 from cortex.http.notify import Notifier
 
-__all__ = ["Service", "run", "serve_until_signal"]
+__all__ = ["Reloadable", "Service", "run", "serve_until_signal"]
 
 _log = logging.getLogger("cortex.http")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -32,6 +32,13 @@ class Service(Protocol):
     def alive(self) -> bool: ...
 
 
+@runtime_checkable
+class Reloadable(Protocol):
+    """A daemon that reads its files anew on SIGHUP."""
+
+    def reload(self) -> None: ...
+
+
 async def serve_until_signal(
     service: Service, on_ready: Callable[[], Awaitable[None]] | None = None, notifier: Notifier | None = None
 ) -> None:
@@ -47,6 +54,8 @@ async def serve_until_signal(
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal, number)
+    if isinstance(service, Reloadable):
+        loop.add_signal_handler(signal.SIGHUP, service.reload)
     try:
         await service.start()
         notifier.ready(service.status_line())
@@ -60,7 +69,7 @@ async def serve_until_signal(
             await _stop(service, hurry)
             telling.cancel()
     finally:
-        for number in _SIGNALS:
+        for number in (*_SIGNALS, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 

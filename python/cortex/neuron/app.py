@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping
 
 from cortex.config import NeuronConfig
-from cortex.http import App, Server
+from cortex.http import App, Server, listener_tls
+from cortex.neuron.access import Access
 from cortex.neuron.devices import Devices
 from cortex.neuron.engines import Engines
 from cortex.neuron.host import Host
@@ -34,13 +35,14 @@ class Neuron:
 
             engines = NativeEngines()
         self._config = config
+        tls = None if config.tls is None else listener_tls(config.tls.cert, config.tls.key, config.tls.client_ca)
+        access = Access(config.auth, environ)
         self.host = Host(config, environ, engines=engines, devices=devices, url=lambda: self.url)
         app = App("neuron", on_error=error_style, max_body_bytes=config.max_body_bytes)
-        register(app, self.host)
+        register(app, self.host, access)
         self.app = app
-        self.server = Server(
-            app, config.host, config.port, drain_seconds=config.drain_secs + _CUT_SECONDS, setting="port"
-        )
+        drain_seconds = config.drain_secs + _CUT_SECONDS
+        self.server = Server(app, config.host, config.port, drain_seconds=drain_seconds, setting="port", tls=tls)
 
     @property
     def url(self) -> str:

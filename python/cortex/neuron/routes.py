@@ -3,7 +3,7 @@
 from cortex.dialects import anthropic, openai_chat
 from cortex.errors import CortexError
 from cortex.http import App, Request, Response
-from cortex.neuron.access import near_programs_only
+from cortex.neuron.access import Access
 from cortex.neuron.host import Host
 from cortex.neuron.management import Management
 
@@ -17,10 +17,10 @@ def error_style(request: Request, error: CortexError) -> Response:
     return Response(status=error.status, body=openai_chat.encode_error(error, request.id))
 
 
-def register(app: App, host: Host) -> None:
+def register(app: App, host: Host, access: Access) -> None:
     """All routes."""
     manage = Management(host)
-    app.before(near_programs_only)
+    app.before(access.admit)
     app.get("/")(manage.health)
     app.get("/health")(manage.health)
     app.get("/ready")(manage.ready)

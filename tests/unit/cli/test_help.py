@@ -12,6 +12,7 @@ HEAVY = ("robyn", "granian", "aiohttp", "uvloop", "numpy", "huggingface_hub", "p
 COMMANDS = [
     (cortex.app, []),
     *((cortex.app, [name]) for name in ("serve", "up", "status", "demo", "starter-model", "validate", "version")),
+    *((cortex.app, ["keys", *name]) for name in ([], ["add"], ["list"], ["revoke"], ["token"])),
     (neuron.app, []),
     *((neuron.app, [name]) for name in ("serve", "version")),
 ]
@@ -27,7 +28,8 @@ def test_every_command_has_help(app: cortex.typer.Typer, command: list[str]) -> 
 @pytest.mark.parametrize("app", [cortex.app, neuron.app])
 def test_the_list_above_is_complete(app: cortex.typer.Typer) -> None:
     named = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert named == {words[0] for owner, words in COMMANDS if owner is app and words}
+    groups = {group.name for group in app.registered_groups}
+    assert named | groups == {words[0] for owner, words in COMMANDS if owner is app and words}
 
 
 @pytest.mark.parametrize("module", ["cortex.cli.cortex", "cortex.cli.neuron"])

@@ -47,7 +47,7 @@ def test_variables_of_others_are_left_alone_but_near_misses_are_told() -> None:
         ('[gateway]\nlisten = "nowhere"\n', "for example '127.0.0.1:31313'"),
         ('[gateway]\nlisten = "127.0.0.1:65536"\n', ":2: gateway.listen"),
         ("[[nodes]]\nname = 'a'\n", ":1: rename [[nodes]] to [[neurons]]"),
-        ("[entitlements]\nrequire_auth = true\n", ":1: API keys of the original are not read"),
+        ("[entitlements]\nrequire_auth = true\n", ":1: API keys are kept hashed now"),
         ("a = [\n", ": not valid TOML"),
         ('[eviction]\nstrategy = "random"\n', ":2: eviction.strategy: Invalid enum value 'random'; one of lru"),
         (
