@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from cortex.engine import EngineSampling
-from cortex.errors import ContextLengthExceeded, CortexError, ModelFileInvalid, TemplateFailed
+from cortex.errors import ContextLengthExceeded, CortexError, EngineFailed, ModelFileInvalid, TemplateFailed
 from cortex.neuron.devices import MIB, DeviceFacts, Reading
 from cortex.neuron.engines import LoadPlan
 from cortex.neuron.progress import Progress
@@ -115,6 +115,8 @@ class FakeEngine:
         self.cancelled = 0
         self.closed = False
         self.changed = asyncio.Event()
+        self.given_up = asyncio.Event()
+        self.comes_back = asyncio.Event()
 
     async def until(self, condition: Any) -> None:
         """Until something that this engine counts is so."""
@@ -155,7 +157,7 @@ class FakeEngine:
             pieces, reason, stop = _cut(script.pieces, sampling)
             for at, piece in enumerate(pieces):
                 if at == script.gate_at:
-                    await script.gate.wait()
+                    await self._at_gate(script)
                 if at == script.fail_at:
                     yield Event(tokens=0, ending=Ending("error", error="the step failed"))
                     finished = True
@@ -180,7 +182,22 @@ class FakeEngine:
     def stats(self) -> Stats:
         return self.state
 
+    async def _at_gate(self, script: Script) -> None:
+        waiting = [asyncio.ensure_future(one.wait()) for one in (script.gate, self.given_up)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
+        if self.given_up.is_set():
+            raise EngineFailed("given up")
+
+    def abandon(self, reason: str) -> None:
+        self.given_up.set()
+
     async def close(self) -> None:
+        if self.given_up.is_set():
+            await self.comes_back.wait()
         self.closed = True
         self.changed.set()
 

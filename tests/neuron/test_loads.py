@@ -284,6 +284,34 @@ async def test_an_engine_that_does_not_step_makes_the_host_fail(rig: Rig) -> Non
     assert (await rig.get("/health"))["status"] == "failing"
 
 
+async def test_a_stuck_engine_is_given_up_and_its_memory_stays_held_until_it_comes_back(rig: Rig) -> None:
+    rig.engines.scripts["alpha"] = Script(gate_at=1)
+    await rig.load()
+    stuck = rig.engine()
+    asking = asyncio.create_task(rig.chat())
+    await stuck.until(lambda: stuck.running)
+    stuck.state.last_step_age_seconds = 10_000.0
+    await rig.neuron.host.watch.look()
+    answer = await asking
+    assert (answer.status, answer.error["code"]) == (500, "engine_failed")
+    entry = await rig.get("/models/alpha")
+    assert (entry["status"], entry["error_code"]) == ("failed", "engine_failed")
+    assert "no step" in entry["error"]
+    health = await rig.get("/health")
+    assert health["status"] == "ok"
+    ledger = rig.neuron.host.unloads.ledger
+    assert ledger.holding("alpha (stuck 1)") is not None
+    rig.engines.scripts["alpha"] = Script()
+    assert (await rig.load()).status == 200
+    assert (await rig.chat()).status == 200
+    stuck.comes_back.set()
+    await stuck.until(lambda: stuck.closed)
+    await asyncio.sleep(0)
+    assert ledger.holding("alpha (stuck 1)") is None
+    assert ledger.holding("alpha") is not None
+    assert (await rig.get("/models/alpha"))["status"] == "loaded"
+
+
 async def test_last_use_is_when_it_ended(rig: Rig) -> None:
     await rig.load()
     assert (await rig.get("/models/alpha"))["last_used"] is None

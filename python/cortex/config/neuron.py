@@ -48,7 +48,9 @@ class AdmissionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class CandleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[harness.candle]`. None = the engine's own choice (threads from affinity, context from the model and memory)."""
+    """`[harness.candle]`. None = the engine's own choice (threads from affinity, context from the model and memory).
+
+    A model whose engine has work and makes no step for `stuck_secs` is given up."""
 
     hf_cache: str | None = None
     default_source: str = "huggingface"
@@ -58,6 +60,7 @@ class CandleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     context_length: Count | None = None
     kv_mb: Count | None = None
     step_tokens: Count | None = None
+    stuck_secs: Positive = 300.0
 
 
 class HarnessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

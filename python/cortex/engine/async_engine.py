@@ -12,6 +12,7 @@ from cortex import _native
 from cortex.engine.facts import EngineStats, ModelFacts
 from cortex.engine.loading import OnProgress, load_native
 from cortex.engine.options import EngineSampling, LoadOptions
+from cortex.engine.own_thread import in_own_thread
 from cortex.engine.stream import Stream
 from cortex.errors import EngineFailed
 
@@ -116,9 +117,17 @@ class AsyncEngine:
             self._closing = self._loop.create_task(self._close(), name="close the engine")
         await asyncio.shield(self._closing)
 
+    def abandon(self, reason: str) -> None:
+        """Give up an engine whose thread does not come back: every request ends now with EngineFailed, nothing more is
+        accepted, and `close` returns once the thread has ended and its memory is free, if it ever does."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close(), name="close the engine")
+        for stream in self._streams.values():
+            stream.fail(EngineFailed(reason))
+
     async def _close(self) -> None:
         try:
-            await asyncio.to_thread(self._native.close)
+            await in_own_thread(self._native.close, name="close the engine")
         finally:
             self._loop.remove_reader(self._native.fileno())
             self._deliver()

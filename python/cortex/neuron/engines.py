@@ -160,6 +160,10 @@ class Engine(Protocol):
 
     def stats(self) -> Stats: ...
 
+    def abandon(self, reason: str) -> None:
+        """End every request now, whether or not the engine comes back; `close` returns when it has."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -68,7 +68,8 @@ class Host:
         self.status.activation = lambda: self.preload.activation
         self.inference = Inference(self.models, self.metrics, keep_alive_seconds=config.keep_alive_secs)
         self.tokens = Tokens(self.models, signing_key=self.inference.signing_key)
-        self.watch = Watch(self.status, self.models, self.unloads)
+        stuck = config.harness.candle.stuck_secs
+        self.watch = Watch(self.status, self.models, self.unloads, stuck_seconds=stuck)
 
     async def unload(self, request: UnloadRequest) -> UnloadResult:
         """`POST /models/unload`: stops a load that is under way, drains and unloads a model that is there."""

@@ -96,6 +96,14 @@ class Ledger:
         """The load is done and takes `actual` bytes."""
         self._holdings[model] = msgspec.structs.replace(self._holdings[model], bytes=actual, settled=True)
 
+    def strand(self, model: str) -> str:
+        """The memory of a model whose engine does not come back: it stays held, under a name that no load has. Gives
+        the name, for `release`."""
+        name = f"{model} (stuck {len(self._holdings)})"
+        if (held := self._holdings.pop(model, None)) is not None:
+            self._holdings[name] = held
+        return name
+
     def release(self, model: str) -> None:
         """The model is gone; one that holds nothing is fine."""
         self._holdings.pop(model, None)

@@ -8,7 +8,7 @@ from cortex import logs
 from cortex.errors import CapacityError, EngineFailed
 from cortex.neuron.memory import Ledger
 from cortex.neuron.metrics import Metrics
-from cortex.neuron.models import Model, Models
+from cortex.neuron.models import Model, Models, Serving
 from cortex.types import ModelState
 
 __all__ = ["ModelBusy", "Unloads"]
@@ -34,6 +34,7 @@ class Unloads:
         self._metrics = metrics
         self.refresh = refresh
         self._tasks: set[asyncio.Task[ModelBusy | None]] = set()
+        self._stranded: set[asyncio.Task[None]] = set()
 
     async def take_off(self, model: Model, *, drain_seconds: float, reason: str) -> None:
         """Drain and unload; goes on when the caller leaves. Raises ModelBusy when the drain takes too long: then the
@@ -66,6 +67,19 @@ class Unloads:
         self._metrics.unloaded(model.id, "failed")
         await self.refresh()
 
+    def engine_stuck(self, model: Model, reason: str) -> None:
+        """The engine makes no steps: its requests end now, and its memory comes back if its thread ever does."""
+        serving = model.serving
+        assert serving is not None, "only a loaded model has an engine that is stuck"
+        logs.event(_log, logging.ERROR, "engine stuck", model=model.id, reason=reason)
+        serving.engine.abandon(f"The engine of {model.id} is stuck: {reason}")
+        name = self.ledger.strand(model.id)
+        self._models.failed(model, EngineFailed(f"The engine of {model.id} is stuck: {reason}"))
+        self._metrics.unloaded(model.id, "failed")
+        task = asyncio.get_running_loop().create_task(self._reclaim(serving, name), name=f"reclaim {model.id}")
+        self._stranded.add(task)
+        task.add_done_callback(self._stranded.discard)
+
     async def close(self) -> None:
         """Wait for what is under way, then end every engine, used or not."""
         if self._tasks:
@@ -73,6 +87,13 @@ class Unloads:
         for model in self._models:
             if model.serving is not None:
                 await model.serving.engine.close()
+        for stranded in self._stranded:
+            stranded.cancel()
+
+    async def _reclaim(self, serving: Serving, holding: str) -> None:
+        await serving.engine.close()
+        self.ledger.release(holding)
+        await self.refresh()
 
     async def _run(self, model: Model, drain_seconds: float, reason: str) -> ModelBusy | None:
         try:

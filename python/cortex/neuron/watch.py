@@ -1,4 +1,4 @@
-"""Watch: looks after this host once a second: memory, rates, and engines that have failed."""
+"""Watch: looks after this host once a second: memory, rates, and engines that have failed or make no steps."""
 
 import asyncio
 import logging
@@ -14,12 +14,15 @@ _log = logging.getLogger("cortex.neuron")
 
 
 class Watch:
-    """`start` and `close` once each."""
+    """`start` and `close` once each. An engine with work and no step for `stuck_seconds` is given up."""
 
-    def __init__(self, status: Status, models: Models, unloads: Unloads, *, every_seconds: float = 1.0) -> None:
+    def __init__(
+        self, status: Status, models: Models, unloads: Unloads, *, stuck_seconds: float, every_seconds: float = 1.0
+    ) -> None:
         self._status = status
         self._models = models
         self._unloads = unloads
+        self._stuck = stuck_seconds
         self._every = every_seconds
         self._task: asyncio.Task[None] | None = None
 
@@ -45,8 +48,11 @@ class Watch:
         """One look: what failed is taken off, and its memory with it."""
         for model in self._models:
             if model.state is ModelState.LOADED and model.serving is not None:
-                reason = model.serving.engine.stats().failed
-                if reason is not None:
-                    await self._unloads.engine_failed(model, reason)
+                stats = model.serving.engine.stats()
+                if stats.failed is not None:
+                    await self._unloads.engine_failed(model, stats.failed)
+                elif stats.last_step_age_seconds > self._stuck:
+                    reason = f"no step for {stats.last_step_age_seconds:.0f} s."
+                    self._unloads.engine_stuck(model, reason)
         await self._status.refresh()
         self._status.update_rates()

@@ -1,6 +1,7 @@
 """AsyncEngine over a fake native engine: order, cancellation, slow readers, many requests, death, close, errors."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -190,5 +191,32 @@ def test_texts_and_chats_become_prompts_and_text_again(size: int) -> None:
                 await engine.encode_text(text, most_tokens=2)
             with pytest.raises(ContextLengthExceeded):
                 await engine.encode_chat(text.encode(), most_tokens=2)
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_does_not_come_back_is_given_up() -> None:
+    class Stuck(FakeNativeEngine):
+        comes_back = threading.Event()
+
+        def close(self) -> None:
+            self.comes_back.wait()
+            super().close()
+
+    async def run() -> None:
+        native = Stuck(steps=0)
+        async with engine_over(native) as engine:
+            reading = asyncio.create_task(read(engine, EngineSampling(max_tokens=3)))
+            await submitted(engine, 1)
+            engine.abandon("no step for a day")
+            with pytest.raises(EngineFailed, match="no step for a day"):
+                await reading
+            with pytest.raises(EngineFailed):
+                await read(engine, EngineSampling(max_tokens=3))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await engine.close()
+            native.comes_back.set()
+            await engine.close()
 
     asyncio.run(run())
