@@ -119,7 +119,7 @@ async def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> Non
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"no database" * 1000)
     for path in (broken, tmp_path / "no" / "such" / "folder.db"):
-        with pytest.raises(ConfigError, match=r"responses\\.path"):
+        with pytest.raises(ConfigError, match=r"responses\.path"):
             async with opened(path):
                 pass
 

@@ -1,5 +1,7 @@
 """A Messages or count_tokens request: the body's bytes to the neutral form."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -36,7 +38,8 @@ IGNORED_FIELDS = (
     "thinking.display",
 )
 """Accepted without meaning on one's own hardware, and named in `x-cortex-ignored` whenever given. Not fields, but
-also dropped: system blocks that begin with `x-anthropic-`, and thinking whose signature is not ours."""
+also dropped: system blocks that begin with `x-anthropic-`, thinking whose signature is not ours, and the tools of the
+vendor's service, which are named as `tools.TYPE`."""
 
 _DECODER = msgspec.json.Decoder(MessagesBody)
 _HINTS = (
@@ -51,6 +54,7 @@ _HINTS = (
     "speed",
 )
 _REFUSED = ("compaction", "fallbacks", "mcp_servers", "thread")
+_SERVER_TOOL = re.compile(r"(web_search|web_fetch|code_execution|tool_search_tool)_[a-z0-9_]{1,40}")
 _TOOL_HINTS = ("allowed_callers", "cache_control", "defer_loading", "eager_input_streaming", "input_examples")
 
 
@@ -76,7 +80,7 @@ def decode_count_tokens(body: bytes, *, signing_key: bytes = b"") -> ChatRequest
 def _neutral(wire: MessagesBody, signing_key: bytes) -> ChatRequest:
     refuse_given(wire, _REFUSED)
     ignored = {name for name in _HINTS if getattr(wire, name) is not None}
-    tools = tuple(_tool(tool, index, ignored) for index, tool in enumerate(wire.tools or ()))
+    tools = _tools(wire.tools or (), ignored)
     choice, parallel = _tool_choice(wire, tools)
     return ChatRequest(
         model=wire.model,
@@ -109,13 +113,23 @@ def _messages(wire: MessagesBody, signing_key: bytes, ignored: set[str]) -> tupl
     return apply_edits(messages, wire.context_management.edits or ())
 
 
+def _tools(raw: Sequence[dict[str, Any]], ignored: set[str]) -> tuple[Tool, ...]:
+    """The client's own tools. Those that the vendor's service runs by itself are left out and named: the model does
+    without them. Those that the client runs, but whose schema only the vendor's models know, are refused."""
+    own = []
+    for index, tool in enumerate(raw):
+        kind = tool.get("type")
+        if kind in (None, "custom"):
+            own.append(_tool(tool, index, ignored))
+        elif isinstance(kind, str) and _SERVER_TOOL.fullmatch(kind):
+            ignored.add(f"tools.{kind}")
+        else:
+            place = f"tools[{index}].type"
+            raise UnsupportedParameter(f"`{place}`: this server does not know tools of that kind.", param=place)
+    return tuple(own)
+
+
 def _tool(raw: dict[str, Any], index: int, ignored: set[str]) -> Tool:
-    kind = raw.get("type")
-    if kind not in (None, "custom"):
-        raise UnsupportedParameter(
-            f"`tools[{index}].type`: {kind!r} is a tool of the vendor's service, which this server does not have.",
-            param=f"tools[{index}].type",
-        )
     try:
         wire = msgspec.convert(raw, WireTool)
     except msgspec.ValidationError as exc:
