@@ -19,6 +19,7 @@ from cortex.config import (
     ResponsesConfig,
 )
 from cortex.config.secrets import TOKEN_VARIABLE
+from cortex.config.source import gateway_files
 from cortex.fleet.state import Fleet, Reach
 from cortex.gateway.app import Gateway
 from cortex.http import UpstreamClient, UpstreamResponse
@@ -84,7 +85,7 @@ class Rig:
             await self.gateway.board.until(condition)
 
     async def sees_loaded(self, neuron: str, model: str) -> None:
-        await self.sees(lambda fleet: fleet.hosts[neuron].has(model, ModelState.LOADED))
+        await self.sees(lambda fleet: neuron in fleet.hosts and fleet.hosts[neuron].has(model, ModelState.LOADED))
 
     async def idle(self) -> None:
         """Until no request and no load is in flight, so that all is counted."""
@@ -128,7 +129,7 @@ async def running(
         neurons=tuple(NeuronPeer(name=neuron.name, endpoint=neuron.endpoint) for neuron in neurons),
         auth=auth,
     )
-    gateway = Gateway(config, models, environ={} if token is None else {TOKEN_VARIABLE: token})
+    gateway = Gateway(gateway_files(config, models, {} if token is None else {TOKEN_VARIABLE: token}))
     await gateway.start()
     try:
         async with UpstreamClient() as client:

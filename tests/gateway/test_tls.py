@@ -13,6 +13,7 @@ from cortex.config import (
     NeuronTlsConfig,
     TlsConfig,
 )
+from cortex.config.source import gateway_files
 from cortex.errors import ConfigError, UpstreamError
 from cortex.fleet.state import Reach
 from cortex.gateway.app import Gateway
@@ -37,7 +38,8 @@ def gateway_for(host: HostRig, own: tuple[str, str], neuron_tls: NeuronTlsConfig
         neurons=(NeuronPeer(name="beast", endpoint=host.neuron.url),),
         neuron_tls=neuron_tls,
     )
-    return Gateway(config, ModelsConfig(models=(ModelProfile(id="alpha", source=host.source("alpha")),)))
+    models = ModelsConfig(models=(ModelProfile(id="alpha", source=host.source("alpha")),))
+    return Gateway(gateway_files(config, models, {}))
 
 
 async def test_everything_works_over_mutual_tls_and_nothing_without_the_certificate(tmp_path: Path) -> None:

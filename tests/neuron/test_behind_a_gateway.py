@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cortex.config import GatewayConfig, GatewaySection, ModelProfile, ModelsConfig, NeuronPeer
+from cortex.config.source import gateway_files
 from cortex.fleet.state import Fleet
 from cortex.gateway.app import Gateway
 from cortex.http import UpstreamClient
@@ -31,7 +32,7 @@ async def behind(folder: Path, **settings: Any) -> AsyncIterator[tuple[Front, Ri
             gateway=GatewaySection(listen=LOOPBACK, metrics_listen=LOOPBACK, poll_secs=0.1, drain_secs=0.1),
             neurons=(NeuronPeer(name="beast", endpoint=rig.neuron.url),),
         )
-        gateway = Gateway(config, ModelsConfig(models=profiles))
+        gateway = Gateway(gateway_files(config, ModelsConfig(models=profiles), {}))
         await gateway.start()
         try:
             async with UpstreamClient() as client:

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 
 from cortex import logs
-from cortex.config import GatewayConfig, GatewaySection, catalogue_path, load_gateway, load_models, load_neuron
+from cortex.config import GatewayConfig, GatewaySection, load_neuron
 from cortex.config.secrets import read_tokens
+from cortex.config.source import GatewaySource
 from cortex.config.warnings import neuron_warnings
 from cortex.errors import ConfigError
 
@@ -50,21 +51,17 @@ def run_gateway(
     from cortex.http import inherited_listener, run
 
     start_logging(log_level, log_format)
-    loaded = load_gateway(config, os.environ)
-    models = load_models(catalogue_path(loaded), os.environ)
-    settings = with_addresses(loaded.config, listen=listen, metrics_listen=metrics_listen)
-    _warn((*loaded.warnings, *models.warnings))
-    _log.info("configuration", extra={"fields": {"gateway": loaded.origin, "models": models.origin}})
-    if not settings.neurons:
+    source = GatewaySource(
+        config, os.environ, adjust=lambda found: with_addresses(found, listen=listen, metrics_listen=metrics_listen)
+    )
+    files = source.read()
+    _warn(files.warnings)
+    origins = {"gateway": files.path or "built-in defaults", "models": files.catalogue or "none"}
+    _log.info("configuration", extra={"fields": origins})
+    if not files.config.neurons:
         _log.warning("no hosts: list them as [[neurons]] in cortex.toml, or run everything here with `cortex up`")
     listener = inherited_listener(os.environ, os.getpid())
-
-    def make() -> Gateway:
-        gateway = Gateway(settings, models.config, environ=os.environ, listener=listener)
-        _warn(gateway.warnings)
-        return gateway
-
-    run(make)
+    run(lambda: Gateway(files, source=source, listener=listener))
 
 
 def run_neuron(config: Path | None, *, host: str | None, port: int | None, log_level: str, log_format: str) -> None:

@@ -21,6 +21,7 @@ from cortex.config import (
     NeuronPeer,
 )
 from cortex.config.neuron import HarnessConfig
+from cortex.config.source import gateway_files
 from cortex.errors import LoadError, SourceNotFound
 from cortex.fleet.state import Fleet
 from cortex.gateway.app import Gateway
@@ -121,7 +122,8 @@ class _Up:
             profile = ModelProfile(id=self._chosen.id, source=self._chosen.source, quant=self._quant)
             aliases = {self._chosen.alias: self._chosen.id} if self._chosen.alias else {}
             models = ModelsConfig(models=(profile,), aliases=aliases)
-            self._gateway = Gateway(msgspec.structs.replace(self._config, neurons=(peer,)), models, environ=os.environ)
+            config = msgspec.structs.replace(self._config, neurons=(peer,))
+            self._gateway = Gateway(gateway_files(config, models, os.environ))
             await self._gateway.start()
         except BaseException:
             await self._neuron.stop()

@@ -1,6 +1,7 @@
 """cortex.toml: where the gateway listens, its neurons, its eviction strategy."""
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -105,6 +106,8 @@ def load_gateway(path: Path | None, environ: Mapping[str, str]) -> Loaded[Gatewa
         other = endpoints.setdefault(peer.endpoint.rstrip("/"), peer.name)
         if other != peer.name:
             raise ConfigError(f"{loaded.origin}: neurons {other!r} and {peer.name!r} have the same endpoint")
+    if loaded.config.auth is not None:
+        _check_proxies(loaded.config.auth.trusted_proxies, loaded.origin)
     return Loaded(_anchored(loaded.config, _folder(loaded)), loaded.path, loaded.warnings)
 
 
@@ -122,6 +125,16 @@ def split_address(address: str) -> tuple[str, int]:
     if not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"{address}: the port must be 0 to 65535")
     return host.strip("[]"), int(port)
+
+
+def _check_proxies(networks: Sequence[str], origin: str) -> None:
+    for text in networks:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError as error:
+            raise ConfigError(
+                f"{origin}: auth.trusted_proxies: {text!r} is no address and no network like 10.0.0.0/8"
+            ) from error
 
 
 def _folder(loaded: Loaded[GatewayConfig]) -> Path:

@@ -10,10 +10,10 @@ import msgspec
 
 from cortex.config import AuthConfig, KeyLimits
 from cortex.config.keys import KeyRecord, Keyring
-from cortex.errors import ConfigError, Forbidden, Unauthorized
+from cortex.errors import Forbidden, Unauthorized
 from cortex.http import Request, Response, is_near, json_response
 from cortex.http.near import is_loopback
-from cortex.http.origin import Network, browser_trouble, client_address, networks
+from cortex.http.origin import browser_trouble, client_address, networks
 
 __all__ = ["ADMIN_PATHS", "ANONYMOUS", "Access", "Caller", "caller"]
 
@@ -49,12 +49,11 @@ class Access:
         self.configure(auth, keys)
 
     def configure(self, auth: AuthConfig | None, keys: Keyring) -> None:
-        """Take other rules. Raises ConfigError and keeps the old ones when they make no sense."""
-        proxies = _trusted(auth)
+        """Take other rules."""
         self.keys = keys
         self._mode = "near" if auth is None else auth.mode
         self._auth = auth or AuthConfig()
-        self._proxies = proxies
+        self._proxies = networks(self._auth.trusted_proxies)
 
     async def admit(self, request: Request) -> Response | None:
         """1. A valid key may ask, from anywhere. 2. Where keys are asked for, the liveness probe tells everybody that
@@ -103,14 +102,6 @@ _MISSING = "No API key: send `Authorization: Bearer KEY` or `x-api-key: KEY`."
 _WRONG = "The API key is not valid."
 _NO_ADMIN = "Only a program on the gateway's own machine may change the fleet, or a key of `cortex keys add --admin`."
 _NO_ADMIN_KEY = "This key may not change the fleet; make one with `cortex keys add NAME --admin`."
-
-
-def _trusted(auth: AuthConfig | None) -> tuple[Network, ...]:
-    """The proxies that are believed. Raises ConfigError."""
-    try:
-        return networks(auth.trusted_proxies if auth is not None else ())
-    except ValueError as error:
-        raise ConfigError(f"auth.trusted_proxies: {error}; write addresses or networks like 10.0.0.0/8") from error
 
 
 def _presented(request: Request) -> str:

@@ -3,16 +3,15 @@
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cortex.config import GatewayConfig, GatewaySection, ModelsConfig, NeuronTlsConfig, ResponsesConfig, split_address
-from cortex.config.keys import Keyring, read_keys
-from cortex.config.secrets import read_tokens
-from cortex.config.warnings import gateway_warnings
-from cortex.fleet.catalogue import Catalogue, catalogue_of
-from cortex.fleet.eviction import policy_of
-from cortex.fleet.state import Fleet, Host
+from cortex.config import GatewayConfig, GatewaySection, NeuronTlsConfig, ResponsesConfig, split_address
+from cortex.config.keys import Keyring
+from cortex.config.source import GatewayFiles, GatewaySource
+from cortex.fleet.catalogue import catalogue_of
+from cortex.fleet.eviction import Policy, policy_of
+from cortex.fleet.state import Fleet
+from cortex.fleet.transitions import hosts_listed
 from cortex.gateway.access import Access
 from cortex.gateway.board import Board
 from cortex.gateway.counting import Counting
@@ -23,6 +22,7 @@ from cortex.gateway.listing import Listing
 from cortex.gateway.metrics import Metrics
 from cortex.gateway.neurons import NeuronClient
 from cortex.gateway.poller import Poller
+from cortex.gateway.reload import Reloader
 from cortex.gateway.response_store import ResponseStore
 from cortex.gateway.responses import Responses
 from cortex.gateway.routes import error_style, register
@@ -32,32 +32,22 @@ from cortex.http import App, MetricsServer, Server, UpstreamClient, client_conte
 
 __all__ = ["Gateway"]
 
-NO_VARIABLES: Mapping[str, str] = {}
-
 
 class Gateway:
-    """The service behind `cortex serve`; made inside the event loop that runs it. `environ` may hold the hosts' token,
-    `listener` is a listening socket to serve the API on instead of binding `gateway.listen`. Raises ConfigError for
-    keys, tokens or certificates that cannot be used."""
+    """The service behind `cortex serve`; made inside the event loop that runs it. With a `source` its files are read
+    anew when they change. `listener` is a listening socket to serve the API on instead of binding `gateway.listen`.
+    Raises ConfigError for certificates that cannot be used."""
 
     def __init__(
-        self,
-        config: GatewayConfig,
-        models: ModelsConfig,
-        *,
-        environ: Mapping[str, str] = NO_VARIABLES,
-        listener: socket.socket | None = None,
+        self, files: GatewayFiles, *, source: GatewaySource | None = None, listener: socket.socket | None = None
     ) -> None:
-        settings = config.gateway
-        keys = Keyring(() if config.auth is None else read_keys(Path(config.auth.keys_file)))
-        tokens = read_tokens(None if config.auth is None else config.auth.token_file, environ)
-        self.warnings = gateway_warnings(config, keys=len(keys), tokens=tokens)
-        catalogue = catalogue_of(models)
-        hosts = [Host(name=peer.name, endpoint=peer.endpoint.rstrip("/")) for peer in config.neurons]
-        self.board = Board(Fleet(hosts={host.name: host for host in hosts}))
+        config, settings = files.config, files.config.gateway
+        self._files = files
+        self.board = Board(hosts_listed(Fleet(), _endpoints(config)))
         self.metrics = Metrics(lambda: self.board.fleet)
+        self._reloader = None if source is None else Reloader(source, files, self._apply, self.metrics)
         self._client = UpstreamClient(tls=_host_tls(config.neuron_tls))
-        self._client.credentials = _credentials(config, tokens)
+        self._client.credentials = _credentials(files)
         self._neurons = NeuronClient(self._client)
         self._poller = Poller(self.board, self._neurons, poll_seconds=settings.poll_secs)
         self._lifecycle = Lifecycle(
@@ -67,27 +57,58 @@ class Gateway:
             refresh=self._poller.refresh,
             defrag_after_cycles=config.eviction.defrag_after_cycles,
         )
-        self.app = self._make_app(config, catalogue, Access(config.auth, keys))
+        self._access = Access(config.auth, Keyring(files.keys))
+        self._dispatcher = Dispatcher(
+            self.board, _policy(files), self._lifecycle, self.metrics, wait_seconds=settings.load_wait_secs
+        )
+        self.app = self._make_app()
         self.server = _api_server(self.app, settings, listener)
         host, port = split_address(settings.metrics_listen)
         self.metrics_server = MetricsServer(self.metrics.registry, host, port)
 
-    def _make_app(self, config: GatewayConfig, catalogue: Catalogue, access: Access) -> App:
+    def _make_app(self) -> App:
+        config, dispatcher = self._files.config, self._dispatcher
         settings = config.gateway
-        policy = policy_of(catalogue, config.eviction)
-        dispatcher = Dispatcher(self.board, policy, self._lifecycle, self.metrics, wait_seconds=settings.load_wait_secs)
         upstream = Upstream(self._client, dispatcher, self._poller, idle_seconds=settings.idle_timeout_secs)
         app = App("gateway", on_error=error_style, max_body_bytes=settings.max_body_bytes)
         inference = Inference(dispatcher, upstream, self.metrics, settings)
         register(
             app,
-            access=access,
+            access=self._access,
             inference=inference,
             responses=Responses(inference, self.metrics, _store_of(config.responses, app)),
             counting=Counting(self.board, dispatcher, self._neurons, self.metrics),
-            listing=Listing(self.board, lambda: catalogue, created=int(time.time()), warnings=lambda: self.warnings),
+            listing=Listing(
+                self.board,
+                lambda: dispatcher.policy.catalogue,
+                created=int(time.time()),
+                warnings=lambda: self.warnings,
+            ),
         )
         return app
+
+    @property
+    def warnings(self) -> list[str]:
+        """What an operator should know."""
+        return [*self._files.warnings, *(self._reloader.warnings if self._reloader is not None else ())]
+
+    def reload(self) -> None:
+        """Read the files anew, soon (SIGHUP)."""
+        if self._reloader is not None:
+            self._reloader.ask()
+
+    def _apply(self, files: GatewayFiles) -> None:
+        """Put files into force: from one request to the next, between two awaits."""
+        config = files.config
+        self._access.configure(config.auth, Keyring(files.keys))
+        self._files = files
+        self._client.credentials = _credentials(files)
+        self._dispatcher.policy = _policy(files)
+        self._dispatcher.wait_seconds = config.gateway.load_wait_secs
+        self._lifecycle.defrag_after = config.eviction.defrag_after_cycles
+        self._poller.pause_seconds = config.gateway.poll_secs
+        self.board.apply(hosts_listed, _endpoints(config))
+        self._poller.follow_hosts()
 
     @property
     def url(self) -> str:
@@ -112,9 +133,13 @@ class Gateway:
             await self.metrics_server.stop()
             raise
         self._poller.start()
+        if self._reloader is not None:
+            self._reloader.start()
 
     async def stop(self) -> None:
         """Refuse new requests, drain, stop the loads' watching, the hosts' watchers, and the metrics port last."""
+        if self._reloader is not None:
+            await self._reloader.close()
         try:
             await self.server.stop()
         finally:
@@ -153,8 +178,16 @@ def _host_tls(section: NeuronTlsConfig | None) -> ssl.SSLContext | None:
     return None if section is None else client_context(ca=section.ca, cert=section.cert, key=section.key)
 
 
-def _credentials(config: GatewayConfig, tokens: Sequence[str]) -> dict[str, dict[str, str]]:
+def _credentials(files: GatewayFiles) -> dict[str, dict[str, str]]:
     """The token for each host, by origin: it goes nowhere else."""
-    if not tokens:
+    if not files.tokens:
         return {}
-    return {peer.endpoint.rstrip("/"): {"authorization": f"Bearer {tokens[0]}"} for peer in config.neurons}
+    return {endpoint: {"authorization": f"Bearer {files.tokens[0]}"} for endpoint in _endpoints(files.config).values()}
+
+
+def _endpoints(config: GatewayConfig) -> dict[str, str]:
+    return {peer.name: peer.endpoint.rstrip("/") for peer in config.neurons}
+
+
+def _policy(files: GatewayFiles) -> Policy:
+    return policy_of(catalogue_of(files.models), files.config.eviction)

@@ -34,31 +34,31 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Dispatcher:
-    """Executes the policy's decisions for requests."""
+    """Executes the policy's decisions for requests. `policy` and `wait_seconds` may be replaced while it runs."""
 
     def __init__(
         self, board: Board, policy: Policy, lifecycle: Lifecycle, metrics: Metrics, *, wait_seconds: float
     ) -> None:
         self._board = board
-        self._policy = policy
+        self.policy = policy
         self._lifecycle = lifecycle
         self._metrics = metrics
-        self._wait_seconds = wait_seconds
+        self.wait_seconds = wait_seconds
         self._waiting = 0
 
     async def model(self, name: str) -> Model:
         """The model of a name. While a host was never met it may be the one that knows the name, so that is waited
         for. Raises ModelNotFound."""
         with suppress(ModelNotFound):
-            return resolve(self._policy.catalogue, self._board.fleet, name)
+            return resolve(self.policy.catalogue, self._board.fleet, name)
         with suppress(TimeoutError):
             async with asyncio.timeout(_CONTACT_SECONDS):
                 await self._board.until(_all_met)
-        return resolve(self._policy.catalogue, self._board.fleet, name)
+        return resolve(self.policy.catalogue, self._board.fleet, name)
 
     def decision(self, model: Model, *, exclude: frozenset[str] = frozenset()) -> Decision:
         """What the policy says now; nothing is carried out."""
-        return decide(self._board.fleet, model, self._policy, now=time.time(), exclude=exclude)
+        return decide(self._board.fleet, model, self.policy, now=time.time(), exclude=exclude)
 
     @asynccontextmanager
     async def lease(
@@ -72,13 +72,14 @@ class Dispatcher:
         try:
             yield Lease(host, endpoint, cold)
         finally:
-            last = self._board.fleet.hosts[host].leases[model.id] == 1  # only then the model may be displaced
-            change = self._board.apply if last else self._board.note
+            there = self._board.fleet.hosts.get(host)
+            more = there is not None and there.leases.get(model.id, 0) > 1  # so long the model may not be displaced
+            change = self._board.note if more else self._board.apply
             change(released, host, model.id, now=time.time())
 
     async def _host(self, model: Model, exclude: frozenset[str], *, warm_only: bool) -> tuple[str, bool]:
         """Decide until it is Serve. No await stands between a decision and what it starts: nobody decides twice."""
-        deadline = time.monotonic() + self._wait_seconds
+        deadline = time.monotonic() + self.wait_seconds
         cold = False
         while True:
             match self.decision(model, exclude=exclude):
@@ -99,7 +100,7 @@ class Dispatcher:
     async def _step(self, model: Model, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise _too_long(self._board.fleet, model.id, self._wait_seconds)
+            raise _too_long(self._board.fleet, model.id, self.wait_seconds)
         await self._board.changed(min(left, _TICK_SECONDS))
 
     @contextmanager

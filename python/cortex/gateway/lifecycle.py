@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Lifecycle:
-    """Owns the load jobs. `refresh` asks a host anew what it is and has."""
+    """Owns the load jobs. `refresh` asks a host anew what it is and has; `defrag_after` may be replaced."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Lifecycle:
         self._neurons = neurons
         self._metrics = metrics
         self._refresh = refresh
-        self._defrag_after = defrag_after_cycles
+        self.defrag_after = defrag_after_cycles
         self._cycles: dict[str, int] = {}
         self._stale: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,7 +109,8 @@ class Lifecycle:
             return
         await self._refresh(job.host)
         await self._unless_down(job.host, self._settled(job))  # 2.
-        entry = self._board.fleet.hosts[job.host].models.get(job.model)
+        there = self._board.fleet.hosts.get(job.host)
+        entry = None if there is None else there.models.get(job.model)
         if entry is None:
             raise ServiceUnavailable(f"{job.host} gave the load up.")
         if entry.status is not ModelState.LOADED:
@@ -117,11 +118,11 @@ class Lifecycle:
 
     async def _settled(self, job: Job) -> None:
         async with asyncio.timeout(LOAD_SECONDS):
-            await self._board.until(lambda fleet: not fleet.hosts[job.host].has(job.model, *ON_THE_WAY))
+            await self._board.until(lambda fleet: not _has(fleet, job, *ON_THE_WAY))
 
     async def _unless_down(self, name: str, work: Coroutine[Any, Any, T]) -> T:
         def down(fleet: Fleet) -> bool:
-            return fleet.hosts[name].reach is Reach.DOWN
+            return name not in fleet.hosts or fleet.hosts[name].reach is Reach.DOWN
 
         loop = asyncio.get_running_loop()
         working = loop.create_task(work)
@@ -159,9 +160,14 @@ class Lifecycle:
     def _count_cycle(self, job: Job) -> None:
         """Say when a host has seen so many loads that its memory may lie in pieces."""
         self._cycles[job.host] = self._cycles.get(job.host, 0) + 1
-        if self._defrag_after and self._cycles[job.host] % self._defrag_after == 0:
+        if self.defrag_after and self._cycles[job.host] % self.defrag_after == 0:
             message = "many loads since the start; restart the neuron if large models stop fitting"
             logs.event(_log, logging.WARNING, message, neuron=job.host, cycles=self._cycles[job.host])
+
+
+def _has(fleet: Fleet, job: Job, *states: ModelState) -> bool:
+    host = fleet.hosts.get(job.host)
+    return host is not None and host.has(job.model, *states)
 
 
 def _request(job: Job, model: Model, host: Host) -> LoadRequest:

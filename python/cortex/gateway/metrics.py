@@ -104,6 +104,13 @@ class Metrics:
         self._key_completion = counter("key_completion_tokens", "Generated tokens by the key's label.", key)
         self.in_flight = Gauge("cortex_requests_in_flight", "Requests being answered.", registry=self.registry)
         self.waiting = Gauge("cortex_requests_waiting", "Requests waiting for a load.", registry=self.registry)
+        self.config_reloads = counter("config_reloads", "Files read anew, by how it ended.", ("file", "outcome"))
+        self.config_stale = Gauge(
+            "cortex_config_stale",
+            "1 = the file is wrong and an earlier one in force.",
+            ("file",),
+            registry=self.registry,
+        )
         self.registry.register(_FleetCollector(fleet))
 
     def begin(self, api: str) -> Meter:

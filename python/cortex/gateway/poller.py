@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cortex import logs
 from cortex.errors import CortexError, UpstreamUnreachable
@@ -31,58 +31,91 @@ _SHORT_SECONDS = 1.0
 V = TypeVar("V")
 
 
+class _Watcher(NamedTuple):
+    endpoint: str
+    poke: asyncio.Event
+    task: asyncio.Task[None]
+
+
 class Poller:
-    """Owns the watchers; `start` and `close` once each."""
+    """Owns the watchers; `start` and `close` once each. `pause_seconds` may be replaced while it runs."""
 
     def __init__(self, board: Board, neurons: NeuronClient, *, poll_seconds: float) -> None:
         self._board = board
         self._neurons = neurons
-        self._pause_seconds = poll_seconds
-        self._silence_seconds = max(_SILENCE_SECONDS, 3 * poll_seconds)
-        self._pokes = {name: asyncio.Event() for name in board.fleet.hosts}
-        self._tasks: list[asyncio.Task[None]] = []
+        self.pause_seconds = poll_seconds
+        self._watchers: dict[str, _Watcher] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to watch all hosts at once."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._watch(name), name=f"watch {name}") for name in self._pokes]
+        self.follow_hosts()
+
+    def follow_hosts(self) -> None:
+        """Watch the hosts that the fleet has now: a new or moved one from now on, one that left no more."""
+        hosts = self._board.fleet.hosts
+        for name, watcher in list(self._watchers.items()):
+            if name not in hosts or hosts[name].endpoint != watcher.endpoint:
+                self._end(self._watchers.pop(name).task)
+        for name, host in hosts.items():
+            if name not in self._watchers:
+                task = asyncio.get_running_loop().create_task(self._watch(name), name=f"watch {name}")
+                self._watchers[name] = _Watcher(host.endpoint, asyncio.Event(), task)
 
     async def close(self) -> None:
         """Stop watching."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        for watcher in self._watchers.values():
+            self._end(watcher.task)
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def unreachable(self, name: str) -> None:
         """A request was refused a connection: down at once, and looked at soon."""
-        self._note(name, refused, "refuses connections")
-        self._pokes[name].set()
+        if name in self._board.fleet.hosts:
+            self._note(name, refused, "refuses connections")
+            self.poke(name)
 
     def poke(self, name: str) -> None:
-        """Look at the host soon."""
-        self._pokes[name].set()
+        """Look at the host soon, if it is still one of ours."""
+        if name in self._watchers:
+            self._watchers[name].poke.set()
 
     async def refresh(self, name: str) -> bool:
-        """Look at the host now (step 1); whether it answered. All of it is noted at once, so that nobody meets a host
-        whose models are not known yet, and nothing of it where the host's events have told newer things meanwhile."""
+        """Look at the host now (step 1); whether it is one of ours and answered. All of it is noted at once, so that
+        nobody meets a host whose models are not known yet, and nothing of it where the host's events have told newer
+        things meanwhile."""
+        if name not in self._board.fleet.hosts:
+            return False
         endpoint = self._host(name).endpoint
         try:
             found = await self._neurons.discovery(endpoint)
             health = await self._neurons.health(endpoint)
             models = await self._neurons.models(endpoint)
-        except UpstreamUnreachable:
-            self._note(name, refused, "refuses connections")
-            return False
         except CortexError as error:
-            self._note(name, missed, f"does not answer: {error.message}", error)
+            self._no_answer(name, endpoint, error)
             return False
-        host = self._host(name)
+        host = self._board.fleet.hosts.get(name)
+        if host is None or host.endpoint != endpoint:  # another host by now
+            return False
         self._apply(name, discovered, found)
         if host.epoch != health.epoch or host.revision <= health.revision:
             self._board.apply(models_seen, name, models)
             self._board.apply(health_seen, name, health)
         return True
+
+    def _no_answer(self, name: str, endpoint: str, error: CortexError) -> None:
+        host = self._board.fleet.hosts.get(name)
+        if host is None or host.endpoint != endpoint:
+            return
+        if isinstance(error, UpstreamUnreachable):
+            self._note(name, refused, "refuses connections")
+        else:
+            self._note(name, missed, f"does not answer: {error.message}", error)
 
     async def _watch(self, name: str) -> None:
         while True:
@@ -99,7 +132,9 @@ class Poller:
         """Whether the stream lived long enough that looking again at once is no busy loop."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        events = self._neurons.events(self._host(name).endpoint, idle_seconds=self._silence_seconds)
+        events = self._neurons.events(
+            self._host(name).endpoint, idle_seconds=max(_SILENCE_SECONDS, 3 * self.pause_seconds)
+        )
         try:
             async with aclosing(events):
                 async for event in events:
@@ -124,9 +159,9 @@ class Poller:
             self._board.apply(health_seen, name, await self._neurons.health(self._host(name).endpoint))
 
     async def _pause(self, name: str) -> None:
-        poke = self._pokes[name]
+        poke = self._watchers[name].poke
         try:
-            async with asyncio.timeout(self._pause_seconds * random.uniform(0.8, 1.2)):
+            async with asyncio.timeout(self.pause_seconds * random.uniform(0.8, 1.2)):
                 await poke.wait()
         except TimeoutError:
             pass
