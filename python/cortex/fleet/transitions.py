@@ -18,7 +18,6 @@ __all__ = [
     "discovered",
     "event_seen",
     "health_seen",
-    "hosts_listed",
     "job_ended",
     "job_started",
     "leased",
@@ -34,22 +33,6 @@ _COOL_DOWN_SECONDS = 2.0
 _COOL_DOWN_LIMIT = 60.0
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-def hosts_listed(fleet: Fleet, endpoints: Mapping[str, str]) -> Fleet:
-    """The configuration's hosts by name. 1. One that stays is as it was; 2. one that moved is met anew, and our leases
-    there end as they would have; 3. one that left is forgotten, with what failed there."""
-    hosts: dict[str, Host] = {}
-    for name, endpoint in endpoints.items():
-        known = fleet.hosts.get(name)
-        if known is not None and known.endpoint == endpoint:  # 1.
-            hosts[name] = known
-        elif known is not None:  # 2.
-            hosts[name] = Host(name=name, endpoint=endpoint, leases=known.leases, used=known.used)
-        else:
-            hosts[name] = Host(name=name, endpoint=endpoint)
-    failures = {key: failure for key, failure in fleet.failures.items() if key[0] in hosts}  # 3.
-    return replace(fleet, hosts=hosts, failures=failures)
 
 
 def discovered(fleet: Fleet, name: str, found: Discovery) -> Fleet:
@@ -122,12 +105,10 @@ def leased(fleet: Fleet, name: str, model: str) -> Fleet:
 
 
 def released(fleet: Fleet, name: str, model: str, *, now: float) -> Fleet:
-    """That use ended; what the host reported most likely counted it, and its next figures are seconds away. A host
-    that was taken out of the configuration meanwhile knows no lease any more."""
-    host = fleet.hosts.get(name)
-    if host is None or model not in host.leases:
-        return fleet
-    left = host.leases[model] - 1
+    """That use ended; what the host reported most likely counted it, and its next figures are seconds away."""
+    host = fleet.hosts[name]
+    left = host.leases.get(model, 0) - 1
+    assert left >= 0, "a lease is given back once"
     leases = _put(host.leases, model, left) if left else _drop(host.leases, model)
     reported = _put(host.reported, model, max(0, host.heard(model) - 1))
     return _with(fleet, replace(host, leases=leases, reported=reported, used=_put(host.used, model, now)))

@@ -10,8 +10,8 @@ from cortex.config.keys import Keyring
 from cortex.config.source import GatewayFiles, GatewaySource
 from cortex.fleet.catalogue import catalogue_of
 from cortex.fleet.eviction import Policy, policy_of
+from cortex.fleet.membership import hosts_listed
 from cortex.fleet.state import Fleet
-from cortex.fleet.transitions import hosts_listed
 from cortex.gateway.access import Access
 from cortex.gateway.board import Board
 from cortex.gateway.counting import Counting

@@ -72,10 +72,15 @@ class Dispatcher:
         try:
             yield Lease(host, endpoint, cold)
         finally:
-            there = self._board.fleet.hosts.get(host)
-            more = there is not None and there.leases.get(model.id, 0) > 1  # so long the model may not be displaced
-            change = self._board.note if more else self._board.apply
-            change(released, host, model.id, now=time.time())
+            self._released(host, model.id)
+
+    def _released(self, host: str, model: str) -> None:
+        """A lease ended; a host that was taken out of the configuration meanwhile knows none any more."""
+        there = self._board.fleet.hosts.get(host)
+        left = 0 if there is None else there.leases.get(model, 0)
+        if left:
+            change = self._board.note if left > 1 else self._board.apply  # only after the last it may be displaced
+            change(released, host, model, now=time.time())
 
     async def _host(self, model: Model, exclude: frozenset[str], *, warm_only: bool) -> tuple[str, bool]:
         """Decide until it is Serve. No await stands between a decision and what it starts: nobody decides twice."""
