@@ -20,6 +20,7 @@ from tests.gateway.rig import RESPONSES, TEXT, Rig, body_for, running
 from tests.unit.dialects.wire import payloads, rules_of
 
 pytestmark = pytest.mark.anyio
+ME = "key 1"
 KEEPS = ResponsesConfig(store=True)
 
 
@@ -38,6 +39,7 @@ def kept(number: int, previous: int | None = None, size: int = 0) -> Kept:
     said = {"id": f"msg_{number}_0", "type": "message", "text": f"answer {number}" + "x" * size}
     return Kept(
         id=f"resp_{number}",
+        owner=ME,
         previous=None if previous is None else f"resp_{previous}",
         input=msgspec.json.encode([{"role": "user", "content": f"question {number}"}]),
         body=msgspec.json.encode({"id": f"resp_{number}", "output": [said]}),
@@ -48,7 +50,7 @@ async def there(store: ResponseStore, now: float, *numbers: int) -> list[int]:
     found = []
     for number in numbers:
         try:
-            await store.get(f"resp_{number}", now)
+            await store.get(f"resp_{number}", ME, now)
             found.append(number)
         except ResponseNotFound:
             continue
@@ -59,18 +61,18 @@ async def test_a_conversation_is_all_that_led_to_it_in_order() -> None:
     async with opened() as store:
         for number, previous in ((1, None), (2, 1), (3, 2), (4, 1)):
             await store.put(kept(number, previous), 1.0)
-        items = await store.conversation("resp_3", 2.0)
+        items = await store.conversation("resp_3", ME, 2.0)
         assert [item.get("content") or item["text"] for item in items] == [
             f"{what} {number}" for number in (1, 2, 3) for what in ("question", "answer")
         ]
-        assert len(await store.conversation("resp_4", 2.0)) == 4
+        assert len(await store.conversation("resp_4", ME, 2.0)) == 4
 
 
 async def test_what_was_used_longest_ago_goes_first() -> None:
     async with opened(max_entries=3) as store:
         for number, previous, now in ((1, None, 1.0), (2, 1, 2.0), (3, None, 3.0)):
             await store.put(kept(number, previous), now)
-        await store.conversation("resp_2", 4.0)
+        await store.conversation("resp_2", ME, 4.0)
         await store.put(kept(5), 5.0)
         assert await there(store, 5.0, 1, 2, 3, 5) == [1, 2, 5]
 
@@ -86,21 +88,34 @@ async def test_answers_expire_but_not_while_they_are_gone_on_from() -> None:
     async with opened(ttl_seconds=10.0) as store:
         await store.put(kept(1), 0.0)
         await store.put(kept(2), 0.0)
-        await store.conversation("resp_1", 9.0)
+        await store.conversation("resp_1", ME, 9.0)
         assert await there(store, 12.0, 1, 2) == [1]
         with pytest.raises(PreviousNotFound):
-            await store.conversation("resp_2", 12.0)
+            await store.conversation("resp_2", ME, 12.0)
 
 
 async def test_a_conversation_with_a_lost_beginning_is_refused() -> None:
     async with opened() as store:
         await store.put(kept(1), 1.0)
         await store.put(kept(2, 1), 1.0)
-        await store.delete("resp_1")
+        await store.delete("resp_1", ME)
         with pytest.raises(PreviousNotFound):
-            await store.conversation("resp_2", 2.0)
+            await store.conversation("resp_2", ME, 2.0)
         with pytest.raises(ResponseNotFound):
-            await store.delete("resp_1")
+            await store.delete("resp_1", ME)
+
+
+async def test_only_its_owner_sees_an_answer() -> None:
+    async with opened() as store:
+        await store.put(kept(1), 1.0)
+        assert await store.items({"msg_1_0": ("resp_1", 0)}, "key 2", 2.0) == {}
+        with pytest.raises(PreviousNotFound):
+            await store.conversation("resp_1", "", 2.0)
+        with pytest.raises(ResponseNotFound):
+            await store.get("resp_1", "key 2", 2.0)
+        with pytest.raises(ResponseNotFound):
+            await store.delete("resp_1", "key 2")
+        assert (await store.get("resp_1", ME, 2.0)).owner == ME
 
 
 async def test_the_file_survives_and_is_for_its_user_only(tmp_path: Path) -> None:
@@ -108,8 +123,8 @@ async def test_the_file_survives_and_is_for_its_user_only(tmp_path: Path) -> Non
     async with opened(path) as store:
         await store.put(kept(1), 1.0)
     async with opened(path) as store:
-        assert (await store.get("resp_1", 2.0)).body == kept(1).body
-        assert await store.items({"msg_1_0": ("resp_1", 0), "msg_1_9": ("resp_1", 9)}, 2.0) == {
+        assert (await store.get("resp_1", ME, 2.0)).body == kept(1).body
+        assert await store.items({"msg_1_0": ("resp_1", 0), "msg_1_9": ("resp_1", 9)}, ME, 2.0) == {
             "msg_1_0": {"id": "msg_1_0", "type": "message", "text": "answer 1"}
         }
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

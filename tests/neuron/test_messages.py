@@ -97,3 +97,11 @@ async def test_errors_are_in_this_dialect(rig: Rig, fields: dict[str, Any], stat
     assert answer.json["type"] == "error"
     assert answer.error["type"] == kind
     assert words in answer.error["message"]
+
+
+async def test_an_error_in_a_stream_names_the_request(rig: Rig) -> None:
+    rig.engine().script.fail_at = 1
+    body = {"model": "alpha", "max_tokens": 16, "stream": True, "messages": [{"role": "user", "content": "capital?"}]}
+    answer = await rig.ask("POST", "/v1/messages", body, {"x-request-id": "req_mine"})
+    assert answer.chunks[-1]["type"] == "error"
+    assert answer.chunks[-1]["request_id"] == "req_mine"

@@ -139,6 +139,12 @@ class _Up:
         """Whether the embedded neuron's engines make steps."""
         return self._neuron.alive()
 
+    def hurry(self) -> None:
+        """Both end what still runs."""
+        if self._gateway is not None:
+            self._gateway.hurry()
+        self._neuron.hurry()
+
     async def stop(self) -> None:
         """The gateway drains before its only host goes."""
         if self._watch is not None:

@@ -56,7 +56,7 @@ class EvictionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class ResponsesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[responses]`: whether answers of `/v1/responses` are kept, so that clients may go on from them by id.
 
-    Without a `path` (relative ones stand in the working directory) they are kept in memory."""
+    Without a `path` they are kept in memory."""
 
     store: bool = False
     path: str | None = None
@@ -148,6 +148,7 @@ def _anchored(config: GatewayConfig, folder: Path) -> GatewayConfig:
     return msgspec.structs.replace(
         config,
         gateway=section,
+        responses=anchored(config.responses, folder),
         auth=None if config.auth is None else anchored(config.auth, folder),
         neuron_tls=None if config.neuron_tls is None else anchored(config.neuron_tls, folder),
     )

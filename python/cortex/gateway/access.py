@@ -23,12 +23,14 @@ _PROBE = "/health"
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks. `label` is for logs and metrics; capacity is shared between `share`s: a key's, or an address's."""
+    """Who asks. `label` is for logs and metrics; capacity is shared between `share`s: a key's (`keyed`), or an
+    address's."""
 
     label: str = ANONYMOUS
     share: str = ""
     limits: KeyLimits = KeyLimits()
     admin: bool = False
+    keyed: bool = False
 
 
 _NOBODY = Caller()
@@ -81,7 +83,7 @@ class Access:
     def _of_key(self, record: KeyRecord) -> Caller:
         own = record.limits
         limits = own if own != KeyLimits() else self._auth.limits
-        return Caller(label=record.label, share=f"key {record.id}", limits=limits, admin=record.admin)
+        return Caller(label=record.label, share=f"key {record.id}", limits=limits, admin=record.admin, keyed=True)
 
     def _check_anonymous(self, request: Request, address: str | None, *, wrong: bool) -> None:
         if self._mode == "keys":

@@ -17,6 +17,7 @@ from cortex.gateway.board import Board
 from cortex.gateway.counting import Counting
 from cortex.gateway.dispatch import Dispatcher
 from cortex.gateway.inference import Inference
+from cortex.gateway.interruptions import Interruptions
 from cortex.gateway.lifecycle import Lifecycle
 from cortex.gateway.listing import Listing
 from cortex.gateway.metrics import Metrics
@@ -28,7 +29,7 @@ from cortex.gateway.responses import Responses
 from cortex.gateway.routes import error_style, register
 from cortex.gateway.upstream import Upstream
 from cortex.gateway.views import fleet_line
-from cortex.http import App, MetricsServer, Server, UpstreamClient, client_context, listener_tls
+from cortex.http import CUT_SECONDS, App, Drain, MetricsServer, Server, UpstreamClient, client_context, listener_tls
 
 __all__ = ["Gateway"]
 
@@ -61,8 +62,10 @@ class Gateway:
         self._dispatcher = Dispatcher(
             self.board, _policy(files), self._lifecycle, self.metrics, wait_seconds=settings.load_wait_secs
         )
+        self._interruptions = Interruptions()
         self.app = self._make_app()
         self.server = _api_server(self.app, settings, listener)
+        self._drain = Drain(self.server, settings.drain_secs, self._interruptions.interrupt)
         host, port = split_address(settings.metrics_listen)
         self.metrics_server = MetricsServer(self.metrics.registry, host, port)
 
@@ -71,7 +74,7 @@ class Gateway:
         settings = config.gateway
         upstream = Upstream(self._client, dispatcher, self._poller, idle_seconds=settings.idle_timeout_secs)
         app = App("gateway", on_error=error_style, max_body_bytes=settings.max_body_bytes)
-        inference = Inference(dispatcher, upstream, self.metrics, settings)
+        inference = Inference(dispatcher, upstream, self.metrics, settings, self._interruptions)
         register(
             app,
             access=self._access,
@@ -136,12 +139,16 @@ class Gateway:
         if self._reloader is not None:
             self._reloader.start()
 
+    def hurry(self) -> None:
+        """Let nothing finish that still runs: each request ends with an error that says why."""
+        self._drain.hurry()
+
     async def stop(self) -> None:
         """Refuse new requests, drain, stop the loads' watching, the hosts' watchers, and the metrics port last."""
         if self._reloader is not None:
             await self._reloader.close()
         try:
-            await self.server.stop()
+            await self._drain.run()
         finally:
             await self._lifecycle.close()
             await self._poller.close()
@@ -167,7 +174,7 @@ def _api_server(app: App, settings: GatewaySection, listener: socket.socket | No
         app,
         host,
         port,
-        drain_seconds=settings.drain_secs,
+        drain_seconds=settings.drain_secs + CUT_SECONDS,
         setting="gateway.listen",
         inherited=listener,
         tls=None if section is None else listener_tls(section.cert, section.key, section.client_ca),

@@ -21,6 +21,7 @@ from cortex.errors import CortexError
 from cortex.fleet.catalogue import Model
 from cortex.fleet.scheduler import Serve
 from cortex.gateway.dispatch import Dispatcher, Lease
+from cortex.gateway.interruptions import Interruptions
 from cortex.gateway.live import LiveAnswer, Outlet
 from cortex.gateway.metrics import Meter, Metrics
 from cortex.gateway.relay import Relay, usage_of
@@ -70,11 +71,13 @@ class Inference:
         upstream: Upstream,
         metrics: Metrics,
         settings: GatewaySection,
+        interruptions: Interruptions,
     ) -> None:
         self._dispatcher = dispatcher
         self._upstream = upstream
         self._metrics = metrics
         self._settings = settings
+        self._interruptions = interruptions
         self.signing_key = secrets.token_bytes(32)  # thinking signed by an earlier process is dropped, never refused
 
     async def chat(self, request: Request) -> Response | Stream:
@@ -147,7 +150,8 @@ class Inference:
             body = finished(await response.read(_ANSWER_LIMIT))
             return Response(body=body, headers=_headers(given, lease, response))
 
-        answer = await self._upstream.send(call, consume, fresh=lambda: True)
+        async with self._interruptions.scope():
+            answer = await self._upstream.send(call, consume, fresh=lambda: True)
         call.meter.finish("ok")
         return answer
 
@@ -168,7 +172,8 @@ class Inference:
                 sinks.append(make_sink(response))
                 await _pump(response, sinks[-1], outlet, settle)
 
-            await self._upstream.send(call, consume, fresh=lambda: not sinks or sinks[-1].fresh)
+            async with self._interruptions.scope():
+                await self._upstream.send(call, consume, fresh=lambda: not sinks or sinks[-1].fresh)
 
         def ended(error: BaseException | None) -> None:
             if sinks:

@@ -22,8 +22,8 @@ T = TypeVar("T")
 _DEEPEST = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses(
-    id TEXT PRIMARY KEY, previous TEXT, used REAL NOT NULL, size INTEGER NOT NULL, input BLOB NOT NULL,
-    body BLOB NOT NULL
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, previous TEXT, used REAL NOT NULL, size INTEGER NOT NULL,
+    input BLOB NOT NULL, body BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS responses_used ON responses(used);
 """
@@ -38,9 +38,11 @@ SELECT chain.id, chain.previous, r.input, r.body FROM chain JOIN responses r ON 
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer: its own input items and its body, both as JSON; `previous` is what it goes on from."""
+    """One answer: its own input items and its body, both as JSON; `previous` is what it goes on from. Only its owner
+    may see it: a key's share, or empty where it was made without a key."""
 
     id: str
+    owner: str
     previous: str | None
     input: bytes
     body: bytes
@@ -88,21 +90,21 @@ class ResponseStore:
         except sqlite3.Error as exc:
             raise OSError(f"cannot keep an answer: {exc}") from exc
 
-    async def conversation(self, id: str, now: float) -> list[dict[str, Any]]:
+    async def conversation(self, id: str, owner: str, now: float) -> list[dict[str, Any]]:
         """All items up to and with this answer, the oldest first. Raises PreviousNotFound."""
-        return await self._run(self._conversation, id, now)
+        return await self._run(self._conversation, id, owner, now)
 
-    async def items(self, wanted: Mapping[str, tuple[str, int]], now: float) -> dict[str, dict[str, Any]]:
+    async def items(self, wanted: Mapping[str, tuple[str, int]], owner: str, now: float) -> dict[str, dict[str, Any]]:
         """Output items by their ids; `wanted` says where each stands. Those that are not there are left out."""
-        return await self._run(self._items, wanted, now)
+        return await self._run(self._items, wanted, owner, now)
 
-    async def get(self, id: str, now: float) -> Kept:
+    async def get(self, id: str, owner: str, now: float) -> Kept:
         """One answer. Raises ResponseNotFound."""
-        return await self._run(self._get, id, now)
+        return await self._run(self._get, id, owner, now)
 
-    async def delete(self, id: str) -> None:
+    async def delete(self, id: str, owner: str) -> None:
         """Forget an answer. Raises ResponseNotFound."""
-        await self._run(self._delete, id)
+        await self._run(self._delete, id, owner)
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
@@ -128,8 +130,8 @@ class ResponseStore:
     def _put(self, kept: Kept, now: float) -> None:
         size = len(kept.input) + len(kept.body)
         with self._db as db:
-            row = (kept.id, kept.previous, now, size, kept.input, kept.body)
-            db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?)", row)
+            row = (kept.id, kept.owner, kept.previous, now, size, kept.input, kept.body)
+            db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)", row)
             db.execute("DELETE FROM responses WHERE used < ?", (now - self._ttl,))
             self._make_room(db)
 
@@ -145,34 +147,34 @@ class ResponseStore:
             count, size = count - 1, size - bytes_
         db.executemany("DELETE FROM responses WHERE id = ?", victims)
 
-    def _conversation(self, id: str, now: float) -> list[dict[str, Any]]:
-        rows = self._db.execute(_CHAIN, (id,)).fetchall() if self._alive(id, now) else []
+    def _conversation(self, id: str, owner: str, now: float) -> list[dict[str, Any]]:
+        rows = self._db.execute(_CHAIN, (id,)).fetchall() if self._alive(id, owner, now) else []
         if not rows or rows[0][1] is not None:
             raise PreviousNotFound(f"No answer {id[:100]!r} is kept here.", param="previous_response_id")
         with self._db as db:
             db.executemany("UPDATE responses SET used = ? WHERE id = ?", [(now, row[0]) for row in rows])
         return [item for row in rows for item in (*_ITEMS.decode(row[2]), *_BODY.decode(row[3]).output)]
 
-    def _items(self, wanted: Mapping[str, tuple[str, int]], now: float) -> dict[str, dict[str, Any]]:
+    def _items(self, wanted: Mapping[str, tuple[str, int]], owner: str, now: float) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for id_, (answer, index) in wanted.items():
             with contextlib.suppress(ResponseNotFound):
-                output = _BODY.decode(self._get(answer, now).body).output
+                output = _BODY.decode(self._get(answer, owner, now).body).output
                 if index < len(output) and output[index]["id"] == id_:
                     found[id_] = output[index]
         return found
 
-    def _get(self, id: str, now: float) -> Kept:
-        row = self._db.execute("SELECT id, previous, input, body FROM responses WHERE id = ?", (id,)).fetchone()
-        if row is None or not self._alive(id, now):
+    def _get(self, id: str, owner: str, now: float) -> Kept:
+        row = self._db.execute("SELECT previous, input, body FROM responses WHERE id = ?", (id,)).fetchone()
+        if row is None or not self._alive(id, owner, now):
             raise ResponseNotFound(f"No answer {id[:100]!r} is kept here.")
-        return Kept(id=row[0], previous=row[1], input=row[2], body=row[3])
+        return Kept(id=id, owner=owner, previous=row[0], input=row[1], body=row[2])
 
-    def _alive(self, id: str, now: float) -> bool:
-        query = "SELECT 1 FROM responses WHERE id = ? AND used >= ?"
-        return self._db.execute(query, (id, now - self._ttl)).fetchone() is not None
+    def _alive(self, id: str, owner: str, now: float) -> bool:
+        query = "SELECT 1 FROM responses WHERE id = ? AND owner = ? AND used >= ?"
+        return self._db.execute(query, (id, owner, now - self._ttl)).fetchone() is not None
 
-    def _delete(self, id: str) -> None:
+    def _delete(self, id: str, owner: str) -> None:
         with self._db as db:
-            if not db.execute("DELETE FROM responses WHERE id = ?", (id,)).rowcount:
+            if not db.execute("DELETE FROM responses WHERE id = ? AND owner = ?", (id, owner)).rowcount:
                 raise ResponseNotFound(f"No answer {id[:100]!r} is kept here.")

@@ -18,6 +18,7 @@ from cortex.dialects.openai_responses import ResponsesRequest, StreamEncoder
 from cortex.dialects.openai_responses.schema import ResponsesBody
 from cortex.dialects.sse import KEEP_ALIVE
 from cortex.errors import ChainingUnsupported, UnsupportedParameter
+from cortex.gateway.access import caller
 from cortex.gateway.inference import IGNORED, Inference, Style, finish
 from cortex.gateway.metrics import Meter, Metrics
 from cortex.gateway.response_store import Kept, ResponseStore
@@ -60,7 +61,7 @@ class Responses:
     async def delete(self, request: Request) -> Response:
         """`DELETE /v1/responses/{id}`."""
         id_ = request.path_params["id"]
-        await self._needed().delete(id_)
+        await self._needed().delete(id_, _owner())
         return json_response({"id": id_, "object": "response", "deleted": True})
 
     async def input_items(self, request: Request) -> Response:
@@ -76,7 +77,7 @@ class Responses:
         return self._store
 
     async def _kept(self, request: Request) -> Kept:
-        return await self._needed().get(request.path_params["id"], time.time())
+        return await self._needed().get(request.path_params["id"], _owner(), time.time())
 
     async def _read(self, body: bytes) -> tuple[ResponsesRequest, str | None]:
         """The request with all that it goes on from, and the answer it goes on from."""
@@ -85,7 +86,7 @@ class Responses:
         if self._store is not None:
             earlier = []
             if wire.previous_response_id is not None:
-                earlier = await self._store.conversation(wire.previous_response_id, time.time())
+                earlier = await self._store.conversation(wire.previous_response_id, _owner(), time.time())
             wire = await self._resolved(wire, self._store)
         keeps = self._store is not None and wire.store is not False
         key = self._inference.signing_key
@@ -94,7 +95,7 @@ class Responses:
 
     async def _resolved(self, wire: ResponsesBody, store: ResponseStore) -> ResponsesBody:
         wanted = openai_responses.referenced(wire)
-        found = await store.items(wanted, time.time()) if wanted else {}
+        found = await store.items(wanted, _owner(), time.time()) if wanted else {}
         return openai_responses.with_references(wire, found)
 
     async def _answer(self, call: Call, answer: "_Answer") -> Response | Stream:
@@ -131,6 +132,7 @@ class _Answer:
     def __init__(self, asked: ResponsesRequest, previous: str | None, key: bytes) -> None:
         self.asked = asked
         self.id = f"resp_{secrets.token_hex(16)}"
+        self._owner = _owner()
         self._previous = previous
         self._made: Mapping[str, Any] = {"id": self.id, "created": int(time.time()), "signing_key": key}
 
@@ -141,7 +143,19 @@ class _Answer:
         return openai_responses.encode_response(events, self.asked, **self._made)
 
     def kept(self, body: bytes) -> Kept:
-        return Kept(id=self.id, previous=self._previous, input=msgspec.json.encode(self.asked.items), body=body)
+        return Kept(
+            id=self.id,
+            owner=self._owner,
+            previous=self._previous,
+            input=msgspec.json.encode(self.asked.items),
+            body=body,
+        )
+
+
+def _owner() -> str:
+    """Whose answers the caller may see: those of its key, or those that were made without one."""
+    asking = caller()
+    return asking.share if asking.keyed else ""
 
 
 def _read(raw: bytes, meter: Meter) -> list[ChatEvent]:

@@ -3,6 +3,7 @@
 from cortex.http.app import App, Router
 from cortex.http.body_stream import BodyStream
 from cortex.http.client import UpstreamClient, UpstreamResponse
+from cortex.http.draining import CUT_SECONDS, Drain
 from cortex.http.inherited import inherited_listener
 from cortex.http.message import Request, Response, Stream, json_response
 from cortex.http.metrics import MetricsServer
@@ -13,10 +14,12 @@ from cortex.http.service import Service, run
 from cortex.http.tls import ListenerTls, client_context, listener_tls
 
 __all__ = [
+    "CUT_SECONDS",
     "MODELS_LIMIT",
     "UNKNOWN_MODEL",
     "App",
     "BodyStream",
+    "Drain",
     "ListenerTls",
     "MetricsServer",
     "ModelLabels",

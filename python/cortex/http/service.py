@@ -18,7 +18,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Service(Protocol):
-    """A daemon: `start` returns when it listens; `stop` drains within a deadline of its own and always ends.
+    """A daemon: `start` returns when it listens; `stop` drains within a deadline of its own and always ends, sooner
+    after `hurry`.
 
     `status_line` says in a few words what it does now; `alive` is false once only a restart can help.
     """
@@ -26,6 +27,8 @@ class Service(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+    def hurry(self) -> None: ...
 
     def status_line(self) -> str: ...
 
@@ -42,7 +45,7 @@ class Reloadable(Protocol):
 async def serve_until_signal(
     service: Service, on_ready: Callable[[], Awaitable[None]] | None = None, notifier: Notifier | None = None
 ) -> None:
-    """Start, wait for a signal, stop. A second signal cancels the drain."""
+    """Start, wait for a signal, stop. A second signal ends the drain: what still runs is told so."""
     notifier = notifier or Notifier()
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
@@ -78,8 +81,10 @@ async def _stop(service: Service, hurry: asyncio.Event) -> None:
         stopping = group.create_task(service.stop())
         hurrying = group.create_task(hurry.wait())
         await asyncio.wait([stopping, hurrying], return_when=asyncio.FIRST_COMPLETED)
+        if hurrying.done():
+            service.hurry()
+        await asyncio.wait([stopping])
         hurrying.cancel()
-        stopping.cancel()
 
 
 def run(service: Callable[[], Service], on_ready: Callable[[], Awaitable[None]] | None = None) -> int:

@@ -1,12 +1,10 @@
 """Neuron: the service behind `neuron serve`: listens at once, loads in the background, drains at its end."""
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 
 from cortex.config import NeuronConfig
-from cortex.http import App, Server, listener_tls
+from cortex.http import CUT_SECONDS, App, Drain, Server, listener_tls
 from cortex.neuron.access import Access
 from cortex.neuron.devices import Devices
 from cortex.neuron.engines import Engines
@@ -16,7 +14,6 @@ from cortex.neuron.routes import error_style, register
 __all__ = ["Neuron"]
 
 _log = logging.getLogger("cortex.neuron")
-_CUT_SECONDS = 2.0  # after the drain time: for the endings of what was interrupted to go out
 
 
 class Neuron:
@@ -34,15 +31,15 @@ class Neuron:
             from cortex.neuron.native import NativeEngines
 
             engines = NativeEngines()
-        self._config = config
         tls = None if config.tls is None else listener_tls(config.tls.cert, config.tls.key, config.tls.client_ca)
         access = Access(config.auth, environ)
         self.host = Host(config, environ, engines=engines, devices=devices, url=lambda: self.url)
         app = App("neuron", on_error=error_style, max_body_bytes=config.max_body_bytes)
         register(app, self.host, access)
         self.app = app
-        drain_seconds = config.drain_secs + _CUT_SECONDS
+        drain_seconds = config.drain_secs + CUT_SECONDS
         self.server = Server(app, config.host, config.port, drain_seconds=drain_seconds, setting="port", tls=tls)
+        self._drain = Drain(self.server, config.drain_secs, self.host.inference.interrupt)
 
     @property
     def url(self) -> str:
@@ -70,6 +67,10 @@ class Neuron:
         fields = {"url": self.url, "devices": ", ".join(device.name for device in self.host.discovery.devices)}
         _log.info("listening", extra={"fields": fields})
 
+    def hurry(self) -> None:
+        """Let nothing finish that still runs: each answer ends with an error that says why."""
+        self._drain.hurry()
+
     async def stop(self) -> None:
         """Refuse new requests, stop loads, let requests end for the drain time, interrupt the rest, free the models."""
         host = self.host
@@ -77,21 +78,8 @@ class Neuron:
         try:
             await host.preload.close()
             await host.loads.close()
-            await self._drain()
+            await self._drain.run()
         finally:
             await host.watch.close()
             await host.unloads.close()
             host.status.close()
-
-    async def _drain(self) -> None:
-        stopping = asyncio.get_running_loop().create_task(self.server.stop(), name="stop the server")
-        try:
-            await asyncio.wait([stopping], timeout=self._config.drain_secs)
-            if not stopping.done():
-                _log.warning("drain time is over, ending what still runs")
-                self.host.inference.interrupt()
-            await stopping
-        finally:
-            stopping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await stopping

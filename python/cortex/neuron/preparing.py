@@ -86,7 +86,13 @@ async def prepare_messages(body: bytes, lease: Lease, meter: Meter, *, signing_k
     id_ = f"msg_{secrets.token_hex(12)}"
 
     def encoder(prompt_tokens: int) -> ChatEncoder:
-        return anthropic.StreamEncoder(id=id_, model=asked.model, input_tokens=prompt_tokens, signing_key=signing_key)
+        return anthropic.StreamEncoder(
+            id=id_,
+            model=asked.model,
+            input_tokens=prompt_tokens,
+            signing_key=signing_key,
+            request_id=meter.request_id,
+        )
 
     def whole(sequences: Sequence[Sequence[ChatEvent]]) -> bytes:
         return anthropic.encode_response(sequences[0], id=id_, model=asked.model, signing_key=signing_key)

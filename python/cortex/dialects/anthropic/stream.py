@@ -37,15 +37,23 @@ class StreamEncoder:
 
     `input_tokens` is the whole prompt and `cached_tokens` the part of it that a prefix hit saved, as far as known when
     the stream starts. Input may never fall during a stream: a saving that only the end reveals is not told.
-    `model` is the name the client asked for: the thinking's signature is bound to it.
+    `model` is the name the client asked for: the thinking's signature is bound to it. `request_id` stands in errors.
     """
 
     def __init__(
-        self, *, id: str, model: str, input_tokens: int, cached_tokens: int = 0, signing_key: bytes = b""
+        self,
+        *,
+        id: str,
+        model: str,
+        input_tokens: int,
+        cached_tokens: int = 0,
+        signing_key: bytes = b"",
+        request_id: str | None = None,
     ) -> None:
         self._id = id
         self._model = model
         self._key = signing_key
+        self._request_id = request_id
         self._prompt = input_tokens
         self._cached = cached_tokens
         self._output = 0
@@ -166,7 +174,7 @@ class StreamEncoder:
 
     def _fail(self, error: CortexError) -> bytes:
         self._over = True
-        return error_event(error)
+        return error_event(error, self._request_id)
 
     def _end(self, ended: Ended) -> bytes:
         self._over = True
