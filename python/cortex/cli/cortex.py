@@ -103,6 +103,34 @@ def validate(
     run_validate(endpoint, host or [], Options(load=load, quant=quant, wait_seconds=wait), as_json=as_json)
 
 
+Inventory = Annotated[Path, typer.Argument(help="inventory.toml: hosts, roles, repositories, files.")]
+
+
+@app.command()
+def deploy(
+    inventory: Inventory,
+    host: Annotated[list[str] | None, typer.Option(help="Only this host; repeat it.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Show the plan, change nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    logs: Annotated[Path | None, typer.Option(help="Folder for the hosts' logs; else ~/.local/state/cortex.")] = None,
+) -> None:
+    """Install or upgrade the hosts of an inventory over ssh: one first, then batches; what fails is taken back."""
+    from cortex.cli.deploy import run_deploy
+
+    run_deploy(inventory, host or [], check=check, as_json=as_json, logs=logs)
+
+
+@app.command()
+def export(
+    tool: Annotated[str, typer.Argument(help="ansible or pyinfra.")],
+    inventory: Inventory,
+) -> None:
+    """Print the inventory of `cortex deploy` for another tool."""
+    from cortex.cli.deploy import run_export
+
+    run_export(inventory, tool)
+
+
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
