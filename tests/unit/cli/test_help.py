@@ -11,7 +11,10 @@ from cortex.cli import cortex, neuron
 HEAVY = ("robyn", "granian", "aiohttp", "uvloop", "numpy", "huggingface_hub", "prometheus_client", "cortex._native")
 COMMANDS = [
     (cortex.app, []),
-    *((cortex.app, [name]) for name in ("serve", "up", "status", "demo", "starter-model", "validate", "deploy", "export", "version")),
+    *(
+        (cortex.app, [name])
+        for name in ("serve", "up", "status", "demo", "starter-model", "validate", "deploy", "export", "version")
+    ),
     *((cortex.app, ["keys", *name]) for name in ([], ["add"], ["list"], ["revoke"], ["token"])),
     (neuron.app, []),
     *((neuron.app, [name]) for name in ("serve", "version")),
