@@ -7,7 +7,7 @@ Only `cortex.engine` may import this module.
 from collections.abc import Sequence
 from typing import final
 
-__all__ = ["Ending", "Engine", "Event", "Loader", "Prompt", "build_info", "inspect"]
+__all__ = ["Ending", "Engine", "Event", "Grammar", "Loader", "Prompt", "build_info", "inspect"]
 
 def build_info() -> str:
     """JSON: package_version, candle_version, rustc_version, profile, target, features[], simd (chosen at run time),
@@ -50,6 +50,10 @@ class Prompt:
     def tokens(self) -> list[int]: ...
 
 @final
+class Grammar:
+    """What an answer must look like, compiled for the engine that made it."""
+
+@final
 class Ending:
     """How one request ended. `reason` is stop, length, cancelled or error."""
 
@@ -83,6 +87,13 @@ class Event:
     @property
     def tokens(self) -> int: ...
     @property
+    def logprobs(self) -> str | None:
+        """JSON list, an entry for each of `tokens`: token, logprob (natural, raw; -9999 for none at all), bytes (null
+        for a control token), top_logprobs[{token, logprob, bytes}], the most likely first."""
+    @property
+    def prompt_logprobs(self) -> str | None:
+        """The same for every token of the prompt, once; the first has no logprob (null)."""
+    @property
     def ending(self) -> Ending | None: ...
 
 @final
@@ -112,6 +123,11 @@ class Engine:
         self, text: str, *, add_special: bool = True, parse_special: bool = False, most_tokens: int | None = None
     ) -> Prompt: ...
     def decode(self, tokens: Sequence[int]) -> str: ...
+    def compile(self, kind: str, text: str) -> Grammar:
+        """Make a grammar ready; `kind` is json_schema, regex, choice (the text is a JSON list) or lark.
+
+        Takes milliseconds, the first time up to a second. Raises InvalidField, QueueFull, EngineFailed.
+        """
     def submit(
         self,
         prompt: Prompt,
@@ -128,8 +144,17 @@ class Engine:
         stop: Sequence[str] | None = None,
         min_tokens: int = 0,
         ignore_eos: bool = False,
+        stop_token_ids: Sequence[int] | None = None,
+        logit_bias: Sequence[tuple[int, float]] | None = None,
+        logprobs: int | None = None,
+        prompt_logprobs: int | None = None,
+        grammar: Grammar | None = None,
     ) -> int:
-        """Queue a request, return its id. Raises QueueFull, ContextLengthExceeded, InvalidField, EngineFailed."""
+        """Queue a request, return its id. `logprobs` and `prompt_logprobs` are how many alternatives a token has;
+        with the latter `max_tokens` may be 0.
+
+        Raises QueueFull, ContextLengthExceeded, InvalidField, EngineFailed.
+        """
     def cancel(self, request: int) -> None: ...
     def drain(self) -> list[Event]:
         """All events since the last call; clears the eventfd."""

@@ -9,7 +9,14 @@ from typing import Any
 import msgspec
 
 from cortex.engine import EngineSampling
-from cortex.errors import ContextLengthExceeded, CortexError, EngineFailed, ModelFileInvalid, TemplateFailed
+from cortex.errors import (
+    ContextLengthExceeded,
+    CortexError,
+    EngineFailed,
+    InvalidField,
+    ModelFileInvalid,
+    TemplateFailed,
+)
 from cortex.neuron.devices import MIB, DeviceFacts, Reading
 from cortex.neuron.engines import LoadPlan
 from cortex.neuron.progress import Progress
@@ -69,6 +76,8 @@ class Ending:
 class Event:
     text: str = ""
     tokens: int = 1
+    logprobs: str | None = None
+    prompt_logprobs: str | None = None
     ending: Ending | None = None
 
 
@@ -92,6 +101,7 @@ class Script:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     fail_at: int | None = None
     refuse: CortexError | None = None
+    refuse_grammar: str | None = None
 
 
 def _refuse_far_too_long(text: str, most_tokens: int | None) -> None:
@@ -110,6 +120,7 @@ class FakeEngine:
         self.shows_tools = shows_tools
         self.state = Stats()
         self.asked: list[EngineSampling] = []
+        self.compiled: list[tuple[str, str]] = []
         self.rendered: list[dict[str, Any]] = []
         self.running = 0
         self.cancelled = 0
@@ -163,10 +174,12 @@ class FakeEngine:
                     finished = True
                     return
                 self.state.decode_tokens += 1
-                yield Event(piece)
+                yield _event(piece, sampling, prompt if at == 0 else None)
             finished = True
+            scored = _event("", sampling, prompt if not pieces else None).prompt_logprobs
             yield Event(
                 tokens=0,
+                prompt_logprobs=scored,
                 ending=Ending(
                     reason,
                     stop_string=stop,
@@ -178,6 +191,12 @@ class FakeEngine:
         finally:
             self.cancelled += not finished
             self._count(-1)
+
+    async def compile(self, kind: str, text: str) -> Any:
+        self.compiled.append((kind, text))
+        if self.script.refuse_grammar is not None:
+            raise InvalidField(f"grammar: {self.script.refuse_grammar}", param="grammar")
+        return (kind, text)
 
     def stats(self) -> Stats:
         return self.state
@@ -204,6 +223,27 @@ class FakeEngine:
     def _count(self, change: int) -> None:
         self.running += change
         self.changed.set()
+
+
+def _event(piece: str, sampling: EngineSampling, prompt: Any) -> Event:
+    """A piece with what was asked about it: each piece is one token, each byte of a prompt is one."""
+    said = scored = None
+    if sampling.logprobs is not None:
+        said = _entries([piece], sampling.logprobs)
+    if prompt is not None and sampling.prompt_logprobs is not None:
+        texts = [bytes([token]).decode("latin-1") for token in prompt.tokens()]
+        scored = _entries(texts, sampling.prompt_logprobs, first=None)
+    return Event(piece, logprobs=said, prompt_logprobs=scored)
+
+
+def _entries(texts: list[str], top: int, first: float | None = -0.5) -> str:
+    entries = []
+    for at, text in enumerate(texts):
+        names = ("best", "next")[:top] if at or first is not None else ()
+        others = [{"token": name, "logprob": -0.25, "bytes": list(name.encode())} for name in names]
+        logprob = -0.5 if at else first
+        entries.append({"token": text, "logprob": logprob, "bytes": list(text.encode()), "top_logprobs": others})
+    return msgspec.json.encode(entries).decode()
 
 
 def _cut(pieces: tuple[str, ...], sampling: EngineSampling) -> tuple[tuple[str, ...], str, str | None]:

@@ -46,6 +46,8 @@ class FakeEvent:
     request: int
     text: str = ""
     tokens: int = 0
+    logprobs: str | None = None
+    prompt_logprobs: str | None = None
     ending: FakeEnding | None = None
 
 

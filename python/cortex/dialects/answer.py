@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from cortex.dialects.logprobs import TokenLogprob
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from cortex.errors import EngineFailed, UpstreamLost
 from cortex.types import FinishReason
@@ -18,6 +19,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: str
     tool_calls: tuple[ToolCall, ...]
     ended: Ended
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class _Call:
@@ -37,10 +39,12 @@ def collect(events: Iterable[ChatEvent]) -> Answer:
     for a cancelled generation, which is no answer."""
     text: list[str] = []
     reasoning: list[str] = []
+    logprobs: list[TokenLogprob] = []
     calls: dict[int, _Call] = {}
     for event in events:
         if isinstance(event, TextDelta):
             text.append(event.text)
+            logprobs.extend(event.logprobs)
         elif isinstance(event, ReasoningDelta):
             reasoning.append(event.text)
         elif isinstance(event, ToolCallDelta):
@@ -54,7 +58,13 @@ def collect(events: Iterable[ChatEvent]) -> Answer:
                 ToolCall(id=call.id, name=call.name, arguments="".join(call.arguments) or "{}")
                 for _, call in sorted(calls.items())
             )
-            return Answer(text="".join(text), reasoning="".join(reasoning), tool_calls=made, ended=event)
+            return Answer(
+                text="".join(text),
+                reasoning="".join(reasoning),
+                tool_calls=made,
+                ended=event,
+                logprobs=tuple(logprobs),
+            )
     raise UpstreamLost("The answer broke off before its end.")
 
 
@@ -63,8 +73,8 @@ def events_of(answer: Answer) -> list[ChatEvent]:
     events: list[ChatEvent] = []
     if answer.reasoning:
         events.append(ReasoningDelta(answer.reasoning))
-    if answer.text:
-        events.append(TextDelta(answer.text))
+    if answer.text or answer.logprobs:
+        events.append(TextDelta(answer.text, logprobs=answer.logprobs))
     events.extend(
         ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(answer.tool_calls)
     )

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import msgspec
 
 from cortex.dialects.image import Image
+from cortex.dialects.logprobs import TokenLogprob
+from cortex.dialects.structured import Structure
 from cortex.errors import CortexError, UnsupportedParameter
 from cortex.types import FinishReason, Usage
 
@@ -77,6 +79,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A chat request in neutral words. `max_tokens` None = what is left of the context.
 
     `tool_choice` is auto, none, required or the name of a function (as `function:NAME`).
+    `response_format` and `structure` (the same in vLLM's words, which go further) exclude each other.
     `ignored` names accepted fields without meaning here, for the header `x-cortex-ignored`.
     """
 
@@ -88,12 +91,14 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     min_tokens: int = 0
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     sampling: Sampling = Sampling()
     n: int = 1
     tools: tuple[Tool, ...] = ()
     tool_choice: str | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
+    structure: Structure | None = None
     logprobs: bool = False
     top_logprobs: int | None = None
     thinking: bool | None = None
@@ -102,10 +107,14 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TextDelta(msgspec.Struct, frozen=True):
-    """A piece of the answer; `tokens` is how many generated tokens it stands for (0 if unknown)."""
+    """A piece of the answer; `tokens` is how many generated tokens it stands for (0 if unknown).
+
+    `logprobs`, where asked for, has an entry for each token; the text of some may come later or never.
+    """
 
     text: str
     tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class ReasoningDelta(msgspec.Struct, frozen=True):
@@ -152,11 +161,13 @@ def require_supported(request: ChatRequest, capabilities: frozenset[str]) -> Cha
     3. Tools without `tools`: a forced call is refused; else they stay if the template shows them and may be used,
        and are dropped and named in `ignored` otherwise.
     """
+    structure = request.structure
     needs = {
         "n": ("n", request.n > 1),
         "logprobs": ("logprobs", request.logprobs or request.top_logprobs is not None),
         "logit_bias": ("logit_bias", bool(request.sampling.logit_bias)),
         "response_format": ("structured", request.response_format is not None),
+        "" if structure is None else structure.field: ("structured", structure is not None),
     }
     for field, (capability, wanted) in needs.items():  # 1.
         if wanted and capability not in capabilities:

@@ -9,7 +9,7 @@ from cortex.dialects.model_card import ModelCard
 from cortex.errors import CapacityError, CortexError, RequestError
 from cortex.types import Usage
 
-__all__ = ["encode_error", "encode_model", "encode_models", "error_event", "status_of", "usage_object"]
+__all__ = ["add_usage", "encode_error", "encode_model", "encode_models", "error_event", "status_of", "usage_object"]
 
 _CORE = ("message", "type", "param", "code")
 
@@ -46,6 +46,18 @@ def encode_error(error: CortexError, request_id: str | None = None) -> bytes:
 def error_event(error: CortexError) -> bytes:
     """The in-stream error; it ends the stream, without `[DONE]`, so that no client takes the answer for whole."""
     return b"data: " + encode_error(error) + b"\n\n"
+
+
+def add_usage(total: Usage | None, more: Usage | None) -> Usage | None:
+    """Usage of several choices together; unknown parts count nothing."""
+    if total is None or more is None:
+        return total or more
+    return Usage(
+        prompt_tokens=total.prompt_tokens + more.prompt_tokens,
+        completion_tokens=total.completion_tokens + more.completion_tokens,
+        cached_tokens=total.cached_tokens + more.cached_tokens,
+        reasoning_tokens=total.reasoning_tokens + more.reasoning_tokens,
+    )
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 
 from cortex.dialects.neutral import Sampling
+from cortex.dialects.structured import GuidedFields
 from cortex.errors import InvalidField, UnsupportedParameter
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
 _PENALTY = msgspec.Meta(ge=-2, le=2)
 _SHARE = msgspec.Meta(ge=0, le=1)
 _COUNT = msgspec.Meta(ge=0, le=2**31 - 1)
+_TOKEN = msgspec.Meta(ge=0, le=2**32 - 1)
 _MAX_STOPS = 32
 _SAMPLING = tuple(Sampling.__struct_fields__)
 
@@ -32,7 +34,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     continuous_usage_stats: bool | None = None
 
 
-class CommonFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CommonFields(GuidedFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fields of both dialects; null means not given, as the SDKs send it."""
 
     model: Annotated[str, msgspec.Meta(min_length=1)]
@@ -51,6 +53,7 @@ class CommonFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     logit_bias: dict[str, Annotated[float, msgspec.Meta(ge=-100, le=100)]] | None = None
     min_tokens: Annotated[int, _COUNT] | None = None
     ignore_eos: bool | None = None
+    stop_token_ids: Annotated[list[Annotated[int, _TOKEN]], msgspec.Meta(max_length=256)] | None = None
     # Accepted without meaning here; named in `ignored`.
     user: Any = None
     metadata: Any = None

@@ -89,6 +89,13 @@ class AsyncEngine:
         """The text of tokens, control tokens left out."""
         return await self._run(lambda: self._native.decode(tokens), len(tokens))
 
+    async def compile(self, kind: str, text: str) -> _native.Grammar:
+        """Make a grammar ready for `generate`, in a thread; `kind` is json_schema, regex, choice (a JSON list) or lark.
+
+        Raises InvalidField with the reason, QueueFull, EngineFailed.
+        """
+        return await asyncio.to_thread(self._native.compile, kind, text)
+
     async def generate(self, prompt: _native.Prompt, sampling: EngineSampling) -> AsyncGenerator[_native.Event, None]:
         """What the engine generates, step by step; the last event has the ending. Leaving the loop early, closing the
         generator or cancelling its task ends the request within one step.

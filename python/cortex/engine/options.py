@@ -2,6 +2,8 @@
 
 import msgspec
 
+from cortex import _native
+
 __all__ = ["EngineSampling", "LoadOptions"]
 
 
@@ -22,7 +24,11 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How to choose tokens and when to end; the defaults change nothing. `temperature` 0 is greedy."""
+    """How to choose tokens and when to end; the defaults change nothing. `temperature` 0 is greedy.
+
+    `logprobs` and `prompt_logprobs` are how many alternatives each token shall have (0 = only itself); with the latter
+    `max_tokens` may be 0. `stop_token_ids` count also with `ignore_eos`.
+    """
 
     max_tokens: int
     temperature: float = 1.0
@@ -36,3 +42,8 @@ class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     min_tokens: int = 0
     ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    grammar: _native.Grammar | None = None

@@ -28,6 +28,7 @@ __all__ = [
     "prove",
 ]
 
+_ALWAYS = frozenset({"n", "logprobs", "logit_bias", "structured"})  # what the engine does with every model
 _PROOF_SECONDS = 300.0
 _PROBE = b'[{"role":"user","content":"x"}]'
 _PROBE_TOOLS = b'[{"type":"function","function":{"name":"probe","description":"d","parameters":{"type":"object"}}}]'
@@ -81,6 +82,10 @@ class Event(Protocol):
     def text(self) -> str: ...
     @property
     def tokens(self) -> int: ...
+    @property
+    def logprobs(self) -> str | None: ...
+    @property
+    def prompt_logprobs(self) -> str | None: ...
     @property
     def ending(self) -> Ending | None: ...
 
@@ -154,6 +159,10 @@ class Engine(Protocol):
 
     async def decode(self, tokens: Sequence[int]) -> str: ...
 
+    async def compile(self, kind: str, text: str) -> Any:
+        """A grammar that `EngineSampling` takes."""
+        ...
+
     def generate(self, prompt: Any, sampling: EngineSampling) -> AsyncGenerator[Event, None]:
         """Closing it ends the sequence within one step. `prompt` is one that this engine made: of its own class."""
         ...
@@ -203,10 +212,10 @@ async def capabilities_of(engine: Engine) -> frozenset[str]:
     """What requests may ask for beyond text, as `dialects.neutral.require_supported` names it: whether the model's
     template shows tools is seen by rendering it with and without."""
     if not engine.facts.has_chat_template:
-        return frozenset()
+        return _ALWAYS
     try:
         plain = await engine.encode_chat(_PROBE, tools=None, kwargs=None)
         shown = await engine.encode_chat(_PROBE, tools=_PROBE_TOOLS, kwargs=None)
     except TemplateFailed:
-        return frozenset()
-    return frozenset({"tools_template"}) if plain.tokens() != shown.tokens() else frozenset()
+        return _ALWAYS
+    return _ALWAYS | {"tools_template"} if plain.tokens() != shown.tokens() else _ALWAYS

@@ -2,17 +2,20 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 
+from cortex.dialects.logprobs import parse_logprobs
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, Sampling, TextDelta
+from cortex.dialects.structured import Structure
 from cortex.engine import EngineSampling
-from cortex.errors import ContextLengthExceeded, EngineFailed
+from cortex.errors import ContextLengthExceeded, EngineFailed, InvalidField
 from cortex.neuron.engines import Ending, Engine, Facts, Prompt
 from cortex.neuron.metrics import Meter
 from cortex.types import FinishReason, Usage
 
-__all__ = ["Limits", "check_length", "engine_sampling", "generate"]
+__all__ = ["Limits", "Output", "check_length", "compile_structure", "engine_sampling", "generate"]
 
 # Small and quantised models say nonsense when every token may be drawn; local servers cut the tail about so.
 _UNSAID = Sampling(temperature=0.7, top_k=40, top_p=0.95, min_p=0.05)
@@ -26,6 +29,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     min_tokens: int = 0
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer must look like, and what is told of its tokens: how many alternatives, None = nothing."""
+
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    grammar: Any = None
 
 
 def check_length(prompt: Prompt, limit: int) -> None:
@@ -37,12 +49,27 @@ def check_length(prompt: Prompt, limit: int) -> None:
         )
 
 
-def engine_sampling(engine: Engine, prompt: Prompt, asked: Sampling, limits: Limits) -> EngineSampling:
+async def compile_structure(engine: Engine, structure: Structure | None) -> Any:
+    """The grammar of a request, ready for the engine; None for none. Raises InvalidField in the client's words."""
+    if structure is None:
+        return None
+    try:
+        return await engine.compile(structure.kind, structure.text)
+    except InvalidField as exc:
+        reason = exc.message.removeprefix("grammar: ")
+        raise InvalidField(f"`{structure.field}`: {reason}", param=structure.field) from exc
+
+
+def engine_sampling(
+    engine: Engine, prompt: Prompt, asked: Sampling, *, limits: Limits, output: Output
+) -> EngineSampling:
     """The engine's parameters: 1. the request's; 2. what it does not say, the publisher's; 3. of a publisher who says
     nothing at all, ours; 4. neutral ones.
 
-    `max_tokens` is a bound: one beyond the context ends where the context ends.
+    `max_tokens` is a bound: one beyond the context ends where the context ends. Raises ContextLengthExceeded,
+    InvalidField.
     """
+    check_length(prompt, engine.facts.context_length)
     own = _recommended(engine.facts)
     left = engine.facts.context_length - len(prompt)
     max_tokens = left if limits.max_tokens is None else min(limits.max_tokens, left)
@@ -60,15 +87,29 @@ def engine_sampling(engine: Engine, prompt: Prompt, asked: Sampling, limits: Lim
         stop=limits.stop,
         min_tokens=min(limits.min_tokens, max_tokens),
         ignore_eos=limits.ignore_eos,
+        stop_token_ids=limits.stop_token_ids,
+        logit_bias=_biases(asked),
+        logprobs=output.logprobs,
+        prompt_logprobs=output.prompt_logprobs,
+        grammar=output.grammar,
     )
 
 
+def _biases(asked: Sampling) -> tuple[tuple[int, float], ...]:
+    biases = asked.logit_bias or {}
+    wrong = next((token for token in biases if not (token.isascii() and token.isdigit() and len(token) < 10)), None)
+    if wrong is not None:
+        raise InvalidField(f"`logit_bias`: {wrong!r} is not the id of a token.", param="logit_bias")
+    return tuple((int(token), bias) for token, bias in biases.items())
+
+
 async def generate(
-    engine: Engine, prompt: Prompt, sampling: EngineSampling, meter: Meter, *, count_prompt: bool = True
+    engine: Engine, prompt: Prompt, sampling: EngineSampling, meter: Meter, *, choice: int = 0, echo: str = ""
 ) -> AsyncGenerator[ChatEvent, None]:
     """One sequence, up to its `Ended` or `Failed`; closing it cancels the sequence in the engine. Metered either way.
 
-    `count_prompt` is false for all but the first choice of a prompt: its tokens are used once.
+    The tokens of a prompt are counted once, with its first `choice`. `echo` is the prompt's text where its log
+    probabilities are asked for.
     Raises what the engine raises when it refuses the sequence.
     """
     made, ended = 0, False
@@ -78,22 +119,24 @@ async def generate(
                 if event.tokens:
                     meter.token()
                     made += event.tokens
-                if event.text:
-                    yield TextDelta(event.text, event.tokens)
+                if event.prompt_logprobs is not None:
+                    yield TextDelta(echo, 0, parse_logprobs(event.prompt_logprobs))
+                if event.text or event.logprobs is not None:
+                    yield TextDelta(event.text, event.tokens, parse_logprobs(event.logprobs))
                 if event.ending is not None:
                     ended = True
-                    yield _end(event.ending, meter, count_prompt=count_prompt)
+                    yield _end(event.ending, meter, choice)
                     return
     finally:
         if not ended:
-            meter.sequence(Usage(prompt_tokens=len(prompt) if count_prompt else 0, completion_tokens=made))
+            meter.sequence(Usage(prompt_tokens=0 if choice else len(prompt), completion_tokens=made))
 
 
-def _end(ending: Ending, meter: Meter, *, count_prompt: bool) -> Ended | Failed:
+def _end(ending: Ending, meter: Meter, choice: int) -> Ended | Failed:
     usage = Usage(
-        prompt_tokens=ending.prompt_tokens if count_prompt else 0,
+        prompt_tokens=0 if choice else ending.prompt_tokens,
         completion_tokens=ending.completion_tokens,
-        cached_tokens=ending.cached_tokens if count_prompt else 0,
+        cached_tokens=0 if choice else ending.cached_tokens,
     )
     meter.sequence(usage, queue_seconds=ending.queue_seconds, decode_seconds=ending.decode_seconds)
     if ending.reason == "error":

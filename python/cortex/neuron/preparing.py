@@ -10,9 +10,10 @@ import msgspec
 
 from cortex.dialects import anthropic, openai_chat
 from cortex.dialects.neutral import ChatEvent, ChatRequest, Sampling, require_supported
+from cortex.dialects.structured import structure_of_format
 from cortex.neuron.answers import Encoder, Start
 from cortex.neuron.engines import Engine, Prompt
-from cortex.neuron.generation import Limits, check_length, engine_sampling, generate
+from cortex.neuron.generation import Limits, Output, compile_structure, engine_sampling, generate
 from cortex.neuron.metrics import Meter
 from cortex.neuron.models import Serving
 from cortex.neuron.prompts import template_kwargs, template_messages, template_tools
@@ -21,11 +22,12 @@ __all__ = [
     "ChatEncoder",
     "Lease",
     "Prepared",
+    "choice_sampling",
     "encode_conversation",
+    "one_choice",
     "prepare",
     "prepare_chat",
     "prepare_messages",
-    "sequence",
 ]
 
 Lease = Callable[[str], Serving]
@@ -62,8 +64,13 @@ class _OneChoice:
 
     def event(self, event: ChatEvent, index: int) -> bytes:
         """The bytes of an event."""
-        assert index == 0, "a chat answer has one choice"
+        assert index == 0, "an answer in this dialect has one choice"
         return self._inner.event(event)
+
+
+def one_choice(inner: ChatEncoder) -> Encoder:
+    """An encoder that knows no index, where the engine's sequences are numbered."""
+    return _OneChoice(inner)
 
 
 async def prepare_chat(body: bytes, lease: Lease, meter: Meter) -> Prepared:
@@ -71,11 +78,13 @@ async def prepare_chat(body: bytes, lease: Lease, meter: Meter) -> Prepared:
     asked = openai_chat.decode_request(body)
     id_, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
 
-    def encoder(_prompt_tokens: int) -> ChatEncoder:
-        return openai_chat.StreamEncoder(id=id_, model=asked.model, created=created, include_usage=asked.include_usage)
+    def encoder(_prompt_tokens: int) -> Encoder:
+        return openai_chat.StreamEncoder(
+            id=id_, model=asked.model, created=created, choices=asked.n, include_usage=asked.include_usage
+        )
 
     def whole(sequences: Sequence[Sequence[ChatEvent]]) -> bytes:
-        return openai_chat.encode_response(sequences[0], id=id_, model=asked.model, created=created)
+        return openai_chat.encode_response(*sequences, id=id_, model=asked.model, created=created)
 
     return await prepare(asked, lease, meter, encoder, whole)
 
@@ -85,13 +94,15 @@ async def prepare_messages(body: bytes, lease: Lease, meter: Meter, *, signing_k
     asked = anthropic.decode_request(body, signing_key=signing_key)
     id_ = f"msg_{secrets.token_hex(12)}"
 
-    def encoder(prompt_tokens: int) -> ChatEncoder:
-        return anthropic.StreamEncoder(
-            id=id_,
-            model=asked.model,
-            input_tokens=prompt_tokens,
-            signing_key=signing_key,
-            request_id=meter.request_id,
+    def encoder(prompt_tokens: int) -> Encoder:
+        return one_choice(
+            anthropic.StreamEncoder(
+                id=id_,
+                model=asked.model,
+                input_tokens=prompt_tokens,
+                signing_key=signing_key,
+                request_id=meter.request_id,
+            )
         )
 
     def whole(sequences: Sequence[Sequence[ChatEvent]]) -> bytes:
@@ -109,18 +120,18 @@ async def encode_conversation(engine: Engine, asked: ChatRequest, *, most_tokens
     )
 
 
-def sequence(engine: Engine, prompt: Prompt, asked: Sampling, limits: Limits, meter: Meter, choice: int = 0) -> Start:
-    """What starts one sequence, the choice of that number for its prompt. Raises ContextLengthExceeded."""
-    check_length(prompt, engine.facts.context_length)
-    sampling = engine_sampling(engine, prompt, asked, limits)
-    return partial(generate, engine, prompt, sampling, meter, count_prompt=choice == 0)
+def choice_sampling(sampling: Sampling, choice: int) -> Sampling:
+    """The sampling of one choice among several: a seed of its own, else all would be the same."""
+    if sampling.seed is None or not choice:
+        return sampling
+    return msgspec.structs.replace(sampling, seed=sampling.seed + choice)
 
 
 async def prepare(
     asked: ChatRequest,
     lease: Lease,
     meter: Meter,
-    encoder: Callable[[int], ChatEncoder],
+    encoder: Callable[[int], Encoder],
     whole: Callable[[Sequence[Sequence[ChatEvent]]], bytes],
 ) -> Prepared:
     """A chat request of any dialect, which `encoder` (given the prompt's tokens) and `whole` write the answer in."""
@@ -128,14 +139,33 @@ async def prepare(
     asked = require_supported(asked, serving.capabilities)
     most = serving.engine.facts.context_length - 1
     prompt = await encode_conversation(serving.engine, asked, most_tokens=most)
-    limits = Limits(
-        max_tokens=asked.max_tokens, min_tokens=asked.min_tokens, ignore_eos=asked.ignore_eos, stop=asked.stop
-    )
     return Prepared(
         serving=serving,
-        starts=(sequence(serving.engine, prompt, asked.sampling, limits, meter),),
+        starts=await _starts(serving.engine, prompt, asked, meter),
         prompt_tokens=len(prompt),
         ignored=asked.ignored,
-        encoder=_OneChoice(encoder(len(prompt))) if asked.stream else None,
+        encoder=encoder(len(prompt)) if asked.stream else None,
         whole=whole,
     )
+
+
+async def _starts(engine: Engine, prompt: Prompt, asked: ChatRequest, meter: Meter) -> tuple[Start, ...]:
+    """What starts each choice. Raises ContextLengthExceeded, InvalidField."""
+    limits = Limits(
+        max_tokens=asked.max_tokens,
+        min_tokens=asked.min_tokens,
+        ignore_eos=asked.ignore_eos,
+        stop=asked.stop,
+        stop_token_ids=asked.stop_token_ids,
+    )
+    structure = asked.structure or structure_of_format(asked.response_format)
+    output = Output(
+        logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        grammar=await compile_structure(engine, structure),
+    )
+    starts: list[Start] = []
+    for choice in range(asked.n):
+        own = choice_sampling(asked.sampling, choice)
+        sampling = engine_sampling(engine, prompt, own, limits=limits, output=output)
+        starts.append(partial(generate, engine, prompt, sampling, meter, choice=choice))
+    return tuple(starts)

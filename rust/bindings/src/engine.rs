@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use serde_json::{Value, json};
 
 use crate::events::Event;
+use crate::grammar::{Grammar, source};
 use crate::outside::outside;
 use crate::prompt::Prompt;
 
@@ -89,9 +90,15 @@ impl Engine {
         outside(py, || Ok(self.inner.decode(&tokens)))
     }
 
+    fn compile(&self, py: Python<'_>, kind: &str, text: String) -> PyResult<Grammar> {
+        let source = source(kind, text)?;
+        let inner = outside(py, || self.inner.compile(&source))?;
+        Ok(Grammar { inner })
+    }
+
     #[pyo3(signature = (prompt, *, max_tokens, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, seed=None,
         frequency_penalty=0.0, presence_penalty=0.0, repetition_penalty=1.0, stop=None, min_tokens=0,
-        ignore_eos=false))]
+        ignore_eos=false, stop_token_ids=None, logit_bias=None, logprobs=None, prompt_logprobs=None, grammar=None))]
     #[expect(
         clippy::too_many_arguments,
         reason = "keyword arguments of one Python method"
@@ -112,6 +119,11 @@ impl Engine {
         stop: Option<Vec<String>>,
         min_tokens: usize,
         ignore_eos: bool,
+        stop_token_ids: Option<Vec<u32>>,
+        logit_bias: Option<Vec<(u32, f32)>>,
+        logprobs: Option<usize>,
+        prompt_logprobs: Option<usize>,
+        grammar: Option<&Grammar>,
     ) -> PyResult<u64> {
         let params = SamplingParams {
             max_tokens,
@@ -126,6 +138,11 @@ impl Engine {
             stop: stop.unwrap_or_default(),
             min_tokens,
             ignore_eos,
+            stop_token_ids: stop_token_ids.unwrap_or_default(),
+            logit_bias: logit_bias.unwrap_or_default(),
+            logprobs,
+            prompt_logprobs,
+            grammar: grammar.map(|grammar| grammar.inner.clone()),
         };
         outside(py, || self.inner.submit(prompt.tokens.clone(), params))
     }
@@ -136,7 +153,9 @@ impl Engine {
 
     fn drain(&self, py: Python<'_>) -> PyResult<Vec<Event>> {
         let events = self.inner.drain().into_iter();
-        events.map(|event| Event::new(py, event)).collect()
+        events
+            .map(|event| Event::new(py, event, &self.inner))
+            .collect()
     }
 
     fn fileno(&self) -> RawFd {

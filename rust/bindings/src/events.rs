@@ -1,7 +1,8 @@
 //! What the engine says, as Python objects.
 
-use cortex_engine::FinishReason;
+use cortex_engine::{Engine, FinishReason, TokenLogprob};
 use pyo3::prelude::*;
+use serde_json::{Value, json};
 
 /// How one request ended.
 #[pyclass(frozen, module = "cortex._native")]
@@ -74,16 +75,22 @@ pub(crate) struct Event {
     text: String,
     #[pyo3(get)]
     tokens: u32,
+    #[pyo3(get)]
+    logprobs: Option<String>,
+    #[pyo3(get)]
+    prompt_logprobs: Option<String>,
     ending: Option<Py<Ending>>,
 }
 
 impl Event {
-    pub fn new(py: Python<'_>, event: cortex_engine::Event) -> PyResult<Self> {
+    pub fn new(py: Python<'_>, event: cortex_engine::Event, engine: &Engine) -> PyResult<Self> {
         let ending = event.ending.map(|inner| Py::new(py, Ending { inner }));
         Ok(Self {
             request: event.request,
             text: event.text,
             tokens: event.tokens,
+            logprobs: logprobs(engine, &event.logprobs),
+            prompt_logprobs: logprobs(engine, &event.prompt_logprobs),
             ending: ending.transpose()?,
         })
     }
@@ -95,4 +102,24 @@ impl Event {
     fn ending(&self, py: Python<'_>) -> Option<Py<Ending>> {
         self.ending.as_ref().map(|ending| ending.clone_ref(py))
     }
+}
+
+/// As a JSON list; nothing for an empty one.
+fn logprobs(engine: &Engine, tokens: &[TokenLogprob]) -> Option<String> {
+    if tokens.is_empty() {
+        return None;
+    }
+    let tokens = tokens.iter().map(|one| {
+        let mut entry = logprob(engine, one.token, one.logprob);
+        let top = one.top.iter();
+        let top = top.map(|&(token, value)| logprob(engine, token, Some(value)));
+        entry["top_logprobs"] = top.collect();
+        entry
+    });
+    Some(tokens.collect::<Value>().to_string())
+}
+
+fn logprob(engine: &Engine, token: u32, logprob: Option<f32>) -> Value {
+    let (text, bytes) = engine.token(token);
+    json!({"token": text, "logprob": logprob, "bytes": bytes})
 }

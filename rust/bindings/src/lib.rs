@@ -4,6 +4,7 @@ mod engine;
 mod errors;
 mod events;
 mod facts;
+mod grammar;
 mod loader;
 mod outside;
 mod prompt;
@@ -20,6 +21,8 @@ mod _native {
     #[pymodule_export]
     use crate::facts::{build_info, inspect};
     #[pymodule_export]
+    use crate::grammar::Grammar;
+    #[pymodule_export]
     use crate::loader::Loader;
     #[pymodule_export]
     use crate::prompt::Prompt;
@@ -35,6 +38,7 @@ fn set_all(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "Ending",
         "Engine",
         "Event",
+        "Grammar",
         "Loader",
         "Prompt",
         "build_info",

@@ -184,7 +184,8 @@ fn warm_up(decoder: &Decoder, cache: &KvCache) -> Result<(), EngineError> {
         seed: 0,
         position: 1,
         counts: None,
-        forbidden: &[],
+        mask: None,
+        forbidden: [&[]; 2],
     };
     Sampler::default()
         .sample(&row)

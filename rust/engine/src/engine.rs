@@ -1,5 +1,6 @@
 //! The handle on a loaded model: encode, submit, cancel, drain, close.
 
+use std::fmt::Write;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -7,17 +8,22 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use cortex_text::{ChatTemplate, RenderInput, Specials, TextError};
 
+use crate::grammar::GrammarCompiler;
 use crate::loader::LoadState;
 use crate::request::Request;
 use crate::runner::{Runner, Shared};
 use crate::sampler::splitmix;
-use crate::{EngineError, Event, LoadOptions, ModelInfo, SamplingParams, Stats, assembly};
+use crate::{
+    CompiledGrammar, EngineError, Event, Grammar, LoadOptions, ModelInfo, SamplingParams, Stats,
+    assembly,
+};
 
 /// A loaded model with its engine thread; every method may be called from any thread.
 pub struct Engine {
     info: ModelInfo,
     shared: Arc<Shared>,
     template: Option<ChatTemplate>,
+    grammars: GrammarCompiler,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -34,8 +40,11 @@ impl Engine {
         let thread = thread.spawn(move || runner.run());
         let thread = thread
             .map_err(|error| EngineError::EngineFailed(format!("no engine thread: {error}")))?;
+        let tokenizer = Arc::clone(&shared.tokenizer);
+        let grammars = GrammarCompiler::new(tokenizer, parts.info.vocab, shared.eos.clone());
         Ok(Self {
             info: parts.info,
+            grammars,
             shared,
             template: parts.template,
             thread: Mutex::new(Some(thread)),
@@ -124,13 +133,34 @@ impl Engine {
         self.shared.tokenizer.decode(tokens)
     }
 
+    /// Make a grammar ready for `submit`; takes milliseconds, the first one of a model up to a second.
+    ///
+    /// # Errors
+    /// `InvalidField` for one that is wrong, too large or takes too long; `QueueFull`, `EngineFailed`.
+    pub fn compile(&self, grammar: &Grammar) -> Result<CompiledGrammar, EngineError> {
+        self.grammars.compile(grammar)
+    }
+
+    /// How a token is written, and its bytes; a control token stands for none.
+    pub fn token(&self, id: u32) -> (String, Option<&[u8]>) {
+        let tokenizer = &self.shared.tokenizer;
+        let name = || tokenizer.token_text(id).unwrap_or_default();
+        match tokenizer.token_bytes(id) {
+            Some(bytes) if !tokenizer.is_control(id) => match std::str::from_utf8(bytes) {
+                Ok(text) => (text.to_owned(), Some(bytes)),
+                Err(_) => (escaped(bytes), Some(bytes)),
+            },
+            _ => (name(), None),
+        }
+    }
+
     /// Queue a request and return its id.
     ///
     /// # Errors
     /// `InvalidField`, `ContextLengthExceeded`, `QueueFull`, `EngineFailed`.
     pub fn submit(&self, prompt: Vec<u32>, params: SamplingParams) -> Result<u64, EngineError> {
-        params.check()?;
-        self.check_prompt(&prompt, params.max_tokens)?;
+        params.check(self.info.vocab)?;
+        self.check_prompt(&prompt, params.max_tokens.max(1))?;
         let submitted = Instant::now();
         self.shared.mailbox.submit(|id| Request {
             id,
@@ -221,6 +251,14 @@ fn too_long(error: &TextError) -> Option<EngineError> {
         }),
         _ => None,
     }
+}
+
+/// Bytes that are no text by themselves: `bytes:\xe2\x82`.
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().fold("bytes:".to_owned(), |mut text, byte| {
+        let _ = write!(text, "\\x{byte:02x}");
+        text
+    })
 }
 
 fn failed(text: impl Into<String>) -> EngineError {

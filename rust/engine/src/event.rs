@@ -34,6 +34,17 @@ pub struct Ending {
     pub decode_seconds: f64,
 }
 
+/// How likely a token was, by the model's own distribution: before biases, penalties, mask and temperature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// The token that came out, or that stands in the prompt.
+    pub token: u32,
+    /// Natural logarithm of its probability, -9999 for none at all; absent for the first token of a prompt.
+    pub logprob: Option<f32>,
+    /// The most likely tokens, the best first, as many as were asked for.
+    pub top: Vec<(u32, f32)>,
+}
+
 /// What one engine step made for one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -43,6 +54,10 @@ pub struct Event {
     pub text: String,
     /// Generated tokens that this event stands for; over all events they add up to `completion_tokens`.
     pub tokens: u32,
+    /// One for each of `tokens` if the request asked for them.
+    pub logprobs: Vec<TokenLogprob>,
+    /// One for each token of the prompt, on the first event of a request that asked for them.
+    pub prompt_logprobs: Vec<TokenLogprob>,
     /// Set on the last event of a request.
     pub ending: Option<Ending>,
 }

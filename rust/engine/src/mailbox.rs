@@ -177,6 +177,8 @@ fn merge(events: Vec<Event>) -> Vec<Event> {
         if let Some(first) = merged.get_mut(place) {
             first.text.push_str(&event.text);
             first.tokens += event.tokens;
+            first.logprobs.extend(event.logprobs);
+            first.prompt_logprobs.extend(event.prompt_logprobs);
             first.ending = event.ending;
         } else {
             merged.push(event);
@@ -195,6 +197,8 @@ mod tests {
             request,
             text: text.to_owned(),
             tokens: 1,
+            logprobs: Vec::new(),
+            prompt_logprobs: Vec::new(),
             ending: None,
         }
     }

@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use cortex_text::{Detokenizer, StopMatcher, Tokenizer};
 
+use crate::grammar::Constraint;
+use crate::logprobs::Scorer;
 use crate::token_counts::TokenCounts;
-use crate::{Ending, Event, FinishReason, SamplingParams};
+use crate::{Ending, Event, FinishReason, SamplingParams, TokenLogprob};
 
 /// A request as it was submitted.
 #[derive(Debug)]
@@ -22,13 +24,28 @@ pub(crate) struct Request {
 pub(crate) struct Active {
     pub request: Request,
     pub counts: Option<TokenCounts>,
+    pub constraint: Option<Constraint>,
     detokenizer: Detokenizer,
     stops: StopMatcher,
     generated: usize,
+    /// Log probabilities of the prompt's tokens that were computed and not yet told.
+    prompt_logprobs: Vec<TokenLogprob>,
+    /// How many were computed; the prompt's first token has none to compute.
+    scored: usize,
     cached_tokens: usize,
     started: Option<Instant>,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
+}
+
+/// A token that came out.
+pub(crate) struct Sampled {
+    pub token: u32,
+    /// It is one of the tokens that end an answer.
+    pub ends_sequence: bool,
+    /// The grammar lets nothing follow it.
+    pub completes_grammar: bool,
+    pub logprob: Option<TokenLogprob>,
 }
 
 /// What ends a request, before its times are known.
@@ -41,10 +58,13 @@ impl Active {
     pub fn new(request: Request, tokenizer: &Arc<Tokenizer>) -> Self {
         Self {
             counts: TokenCounts::for_request(&request.params, &request.prompt),
+            constraint: request.params.grammar.as_ref().map(Constraint::new),
             detokenizer: Detokenizer::new(Arc::clone(tokenizer)),
             stops: StopMatcher::new(request.params.stop.clone()),
+            prompt_logprobs: first_of_prompt(&request),
             request,
             generated: 0,
+            scored: 0,
             cached_tokens: 0,
             started: None,
             first_token: None,
@@ -65,24 +85,61 @@ impl Active {
         self.request.prompt.len() + self.generated
     }
 
-    /// Whether end-of-sequence tokens must not come out yet.
-    pub fn must_go_on(&self) -> bool {
-        self.generated < self.request.params.min_tokens && !self.request.params.ignore_eos
+    /// The tokens among `eos` and the request's own that end it.
+    pub fn ends(&self, token: u32, eos: &[u32]) -> bool {
+        let params = &self.request.params;
+        let of_model = !params.ignore_eos && eos.binary_search(&token).is_ok();
+        of_model || params.stop_token_ids.contains(&token)
+    }
+
+    /// What must not come out because the answer must not end yet.
+    pub fn forbidden<'a>(&'a self, eos: &'a [u32]) -> [&'a [u32]; 2] {
+        let params = &self.request.params;
+        if self.generated >= params.min_tokens {
+            return [&[]; 2];
+        }
+        let of_model = if params.ignore_eos { &[] } else { eos };
+        [of_model, &params.stop_token_ids]
+    }
+
+    /// Whether logits of prompt tokens are needed from a step that begins at this position.
+    pub fn scores_prompt(&self, start: usize) -> bool {
+        let asked = self.request.params.prompt_logprobs.is_some();
+        asked && start + 1 < self.request.prompt.len()
+    }
+
+    /// Score the prompt's tokens under the logits of the positions before them, from `start` on.
+    pub fn score_prompt<'a>(
+        &mut self,
+        start: usize,
+        rows: impl Iterator<Item = &'a [f32]>,
+        scorer: &mut Scorer,
+    ) {
+        let Some(top) = self.request.params.prompt_logprobs else {
+            return;
+        };
+        for (position, logits) in (start..).zip(rows) {
+            // A preempted sequence computes its prompt again.
+            let is_next = position == self.scored;
+            if let Some(&token) = self.request.prompt.get(position + 1).filter(|_| is_next) {
+                self.prompt_logprobs.push(scorer.score(logits, token, top));
+                self.scored += 1;
+            }
+        }
     }
 
     /// Take a token; the event has an ending if it was the last.
-    pub fn take(&mut self, token: u32, ends_sequence: bool, now: Instant) -> Event {
+    pub fn take(&mut self, sampled: Sampled, now: Instant) -> Event {
         self.generated += 1;
         self.first_token.get_or_insert(now);
         self.last_token = Some(now);
         if let Some(counts) = &mut self.counts {
-            counts.add(token);
+            counts.add(sampled.token);
         }
-        let ends_sequence = ends_sequence && !self.request.params.ignore_eos;
-        let piece = if ends_sequence {
+        let piece = if sampled.ends_sequence {
             self.detokenizer.finish()
         } else {
-            self.detokenizer.push(token)
+            self.detokenizer.push(sampled.token)
         };
         let mut text = String::new();
         let stopped = self.show(&piece, &mut text);
@@ -91,14 +148,22 @@ impl Active {
                 reason: FinishReason::Stop,
                 stop_string: Some(stop),
             }),
-            None if ends_sequence => Some(self.flush(FinishReason::Stop, "", &mut text)),
+            None if sampled.ends_sequence => Some(self.flush(FinishReason::Stop, "", &mut text)),
+            None if sampled.completes_grammar => Some(self.finish(FinishReason::Stop, &mut text)),
             None if self.generated >= self.request.params.max_tokens => {
-                let rest = self.detokenizer.finish();
-                Some(self.flush(FinishReason::Length, &rest, &mut text))
+                Some(self.finish(FinishReason::Length, &mut text))
             }
             None => None,
         };
-        self.event(text, 1, outcome)
+        let mut event = self.event(text, 1, outcome);
+        event.logprobs.extend(sampled.logprob);
+        event
+    }
+
+    /// End with what the detokenizer still holds.
+    fn finish(&mut self, reason: FinishReason, text: &mut String) -> Outcome {
+        let rest = self.detokenizer.finish();
+        self.flush(reason, &rest, text)
     }
 
     /// Pass text by the stop strings; the stop that was found, if one was.
@@ -136,11 +201,20 @@ impl Active {
         self.event(String::new(), 0, Some(outcome))
     }
 
-    fn event(&self, text: String, tokens: u32, outcome: Option<Outcome>) -> Event {
+    /// End without a token where the answer is complete; what was held back is shown.
+    pub fn complete(&mut self, reason: FinishReason) -> Event {
+        let mut text = String::new();
+        let outcome = self.finish(reason, &mut text);
+        self.event(text, 0, Some(outcome))
+    }
+
+    fn event(&mut self, text: String, tokens: u32, outcome: Option<Outcome>) -> Event {
         Event {
             request: self.request.id,
             text,
             tokens,
+            logprobs: Vec::new(),
+            prompt_logprobs: std::mem::take(&mut self.prompt_logprobs),
             ending: outcome.map(|outcome| self.ending(outcome)),
         }
     }
@@ -162,4 +236,15 @@ impl Active {
             decode_seconds: seconds(first, last),
         }
     }
+}
+
+/// What is told of a prompt's first token, which follows nothing.
+fn first_of_prompt(request: &Request) -> Vec<TokenLogprob> {
+    let asked = request.params.prompt_logprobs.and(request.prompt.first());
+    let first = asked.map(|&token| TokenLogprob {
+        token,
+        logprob: None,
+        top: Vec::new(),
+    });
+    first.into_iter().collect()
 }

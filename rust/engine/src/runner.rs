@@ -10,10 +10,12 @@ use cortex_scheduler::{NewSequence, Scheduler, SequenceId, Work};
 use cortex_text::Tokenizer;
 
 use crate::gauge::Gauge;
+use crate::grammar::{Constraint, MaskWorker};
+use crate::logprobs::Scorer;
 use crate::mailbox::{Mailbox, Orders};
 use crate::model::{Batch, Decoder, KvCache, Outputs};
-use crate::request::Active;
-use crate::sampler::{Row, Sampler};
+use crate::request::{Active, Sampled};
+use crate::sampler::{Row, SampleError, Sampler};
 use crate::{Event, FinishReason};
 
 /// What the engine thread and the handle share.
@@ -33,6 +35,8 @@ pub(crate) struct Runner {
     pub shared: Arc<Shared>,
     active: HashMap<u64, Active>,
     sampler: Sampler,
+    scorer: Scorer,
+    masks: MaskWorker,
     batch: Batch,
     events: Vec<Event>,
 }
@@ -55,6 +59,8 @@ impl Runner {
             shared,
             active: HashMap::new(),
             sampler: Sampler::default(),
+            scorer: Scorer::default(),
+            masks: MaskWorker::default(),
             batch,
             events: Vec::new(),
         }
@@ -118,8 +124,9 @@ impl Runner {
         let sequence = NewSequence {
             id: SequenceId(id),
             prompt: Arc::clone(&active.request.prompt),
-            max_new_tokens: active.request.params.max_tokens,
-            cache_salt: 0,
+            max_new_tokens: active.request.params.max_tokens.max(1),
+            // A prompt that is scored is computed whole: it shares with nobody.
+            cache_salt: active.request.params.prompt_logprobs.map_or(0, |_| id),
         };
         if let Err(refusal) = self.scheduler.add(sequence) {
             let reason = FinishReason::Error(refusal.to_string());
@@ -138,74 +145,102 @@ impl Runner {
             ));
         }
         let mut prefilled = 0;
+        let mut decoded = 0;
         self.batch.clear();
         for work in &step.work {
-            let outputs = if work.sample {
+            let mut outputs = if work.sample {
                 Outputs::Last
             } else {
                 Outputs::None
             };
-            self.batch
-                .push(work.start, &work.tokens, &work.blocks, outputs);
             if let Some(active) = self.active.get_mut(&work.id.0) {
                 active.start(now, self.scheduler.cached_tokens(work.id));
+                if active.scores_prompt(work.start) {
+                    outputs = Outputs::All;
+                }
                 let prompt = active.request.prompt.len();
                 prefilled += (work.start + work.tokens.len())
                     .min(prompt)
                     .saturating_sub(work.start);
+                decoded += usize::from(work.sample && active.request.params.max_tokens > 0);
             }
+            self.batch
+                .push(work.start, &work.tokens, &work.blocks, outputs);
         }
         let logits = self.decoder.forward(&self.batch, &self.cache);
         let logits = logits.map_err(|error| Fault(format!("forward pass: {error}")))?;
-        let sampled: Vec<&Work> = step.work.iter().filter(|work| work.sample).collect();
-        self.shared.gauge.step(prefilled, sampled.len());
+        self.shared.gauge.step(prefilled, decoded);
         if let Some(logits) = logits {
-            self.sample(&sampled, &logits)?;
+            self.read(&step.work, &logits)?;
         }
         Ok(())
     }
 
-    fn sample(&mut self, sampled: &[&Work], logits: &Tensor) -> Result<(), Fault> {
+    /// Score prompts and sample from the logits of a step.
+    fn read(&mut self, work: &[Work], logits: &Tensor) -> Result<(), Fault> {
         let vocab = self.decoder.description().vocab;
         let (storage, layout) = logits.storage_and_layout();
         let Storage::Cpu(CpuStorage::F32(all)) = &*storage else {
             return Err(Fault("logits are not f32 on the CPU".to_owned()));
         };
-        let rows = all[layout.start_offset()..].chunks_exact(vocab);
-        for (work, logits) in sampled.iter().zip(rows) {
-            self.sample_one(work.id, logits);
+        let mut rows = all[layout.start_offset()..].chunks_exact(vocab);
+        for work in work {
+            let Some(active) = self.active.get_mut(&work.id.0) else {
+                return Err(Fault("a sequence without a request".to_owned()));
+            };
+            let mut last = None;
+            if active.scores_prompt(work.start) {
+                let mut own = rows.by_ref().take(work.tokens.len());
+                let seen = own.by_ref().inspect(|row| last = Some(*row));
+                active.score_prompt(work.start, seen, &mut self.scorer);
+            } else if work.sample {
+                last = rows.next();
+            }
+            if let Some(logits) = last.filter(|_| work.sample) {
+                self.sample(work.id, logits);
+            }
         }
         Ok(())
     }
 
-    fn sample_one(&mut self, id: SequenceId, logits: &[f32]) {
-        let Some(active) = self.active.get_mut(&id.0) else {
-            return;
-        };
-        let eos = &self.shared.eos;
-        let token = self.sampler.sample(&Row {
-            logits,
-            params: &active.request.params,
-            seed: active.request.seed,
-            position: active.position(),
-            counts: active.counts.as_ref(),
-            forbidden: if active.must_go_on() { eos } else { &[] },
-        });
-        let event = match token {
-            Ok(token) => {
-                self.scheduler.commit(id, token);
-                active.take(token, eos.binary_search(&token).is_ok(), Instant::now())
-            }
-            Err(error) => active.end(FinishReason::Error(error.to_string())),
-        };
-        if let Some(ending) = &event.ending {
+    fn sample(&mut self, id: SequenceId, logits: &[f32]) {
+        let event = self.next_event(id, logits);
+        if let Some(ending) = event.as_ref().and_then(|event| event.ending.as_ref()) {
             if !matches!(ending.reason, FinishReason::Error(_)) {
                 self.shared.gauge.finished();
             }
             self.scheduler.finish(id);
             self.active.remove(&id.0);
         }
-        self.events.push(event);
+        self.events.extend(event);
+    }
+
+    /// The next token of a sequence as its event; none for an unknown one.
+    fn next_event(&mut self, id: SequenceId, logits: &[f32]) -> Option<Event> {
+        let active = self.active.get_mut(&id.0)?;
+        if active.request.params.max_tokens == 0 {
+            return Some(active.end(FinishReason::Length));
+        }
+        let eos = &self.shared.eos;
+        let token = match choose(&mut self.sampler, active, eos, logits) {
+            Ok(token) => token,
+            Err(reason) => return Some(active.complete(reason)),
+        };
+        self.scheduler.commit(id, token);
+        let ends_sequence = active.ends(token, eos);
+        let masks = &mut self.masks;
+        let constraint = active.constraint.as_mut().filter(|_| !ends_sequence);
+        let sampled = Sampled {
+            token,
+            ends_sequence,
+            completes_grammar: constraint.is_some_and(|grammar| grammar.take(token, masks)),
+            logprob: active
+                .request
+                .params
+                .logprobs
+                .map(|top| self.scorer.score(logits, token, top)),
+        };
+        Some(active.take(sampled, Instant::now()))
     }
 
     /// Nothing is taken any more; every request gets its last event.
@@ -228,6 +263,40 @@ impl Runner {
         self.shared.gauge.end(failure);
         self.shared.mailbox.publish(&mut self.events);
     }
+}
+
+/// The next token of a request, or why there is none.
+fn choose(
+    sampler: &mut Sampler,
+    active: &mut Active,
+    eos: &[u32],
+    logits: &[f32],
+) -> Result<u32, FinishReason> {
+    let mut constraint = active.constraint.take();
+    let mask = constraint.as_mut().map(Constraint::mask).transpose();
+    let mask = mask.map_err(|text| FinishReason::Error(format!("the grammar: {text}")))?;
+    let token = sampler.sample(&Row {
+        logits,
+        params: &active.request.params,
+        seed: active.request.seed,
+        position: active.position(),
+        counts: active.counts.as_ref(),
+        mask,
+        forbidden: active.forbidden(eos),
+    });
+    active.constraint = constraint;
+    token.map_err(|error| {
+        let mut constraint = active.constraint.as_mut();
+        let complete = error == SampleError::NothingAllowed
+            && constraint
+                .as_mut()
+                .is_some_and(|grammar| grammar.is_accepting());
+        if complete {
+            FinishReason::Stop
+        } else {
+            FinishReason::Error(error.to_string())
+        }
+    })
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

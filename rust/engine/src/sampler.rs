@@ -5,15 +5,22 @@ use std::collections::BinaryHeap;
 
 use crate::SamplingParams;
 use crate::float::{exp_shifted, largest};
+use crate::grammar::TokenMask;
 use crate::token_counts::TokenCounts;
 
 /// Top-k up to this size is found with a heap, above it by selection.
 const HEAP_LIMIT: usize = 1024;
 
-/// The logits of one row are not numbers.
+/// Why a row gives no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the model produced logits that are not finite")]
-pub struct NotFinite;
+pub enum SampleError {
+    /// The logits are not numbers.
+    #[error("the model produced logits that are not finite")]
+    NotFinite,
+    /// Grammar and forbidden tokens together leave nothing.
+    #[error("the grammar and the request's other rules allow no token here")]
+    NothingAllowed,
+}
 
 /// A token with its logit, later its weight (the probability before normalising).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,43 +68,47 @@ pub struct Row<'a> {
     pub position: usize,
     /// Occurrences, where a penalty needs them.
     pub counts: Option<&'a TokenCounts>,
+    /// What the grammar allows.
+    pub mask: Option<&'a TokenMask>,
     /// Tokens that must not come out now.
-    pub forbidden: &'a [u32],
+    pub forbidden: [&'a [u32]; 2],
+}
+
+impl Row<'_> {
+    /// Whether the logits are taken as they are.
+    fn is_plain(&self) -> bool {
+        self.counts.is_none()
+            && self.mask.is_none()
+            && self.params.logit_bias.is_empty()
+            && self.forbidden.iter().all(|tokens| tokens.is_empty())
+    }
 }
 
 impl Sampler {
-    /// The next token: 1 penalties, 2 mask, 3 greedy or temperature, 4 top-k, 5 top-p, 6 min-p, 7 draw.
+    /// The next token: 1 biases, 2 penalties, 3 mask, 4 greedy or temperature, 5 top-k, 6 top-p, 7 min-p, 8 draw.
     ///
     /// # Errors
-    /// `NotFinite` when the row holds NaN or infinity, or everything is forbidden.
-    pub fn sample(&mut self, row: &Row) -> Result<u32, NotFinite> {
-        if row.counts.is_none() && row.forbidden.is_empty() {
+    /// `NotFinite` when the row holds NaN or infinity, `NothingAllowed` when the mask leaves nothing.
+    pub fn sample(&mut self, row: &Row) -> Result<u32, SampleError> {
+        if row.is_plain() {
             return self.choose(row.logits, row);
         }
         let mut logits = std::mem::take(&mut self.logits);
         logits.clear();
         logits.extend_from_slice(row.logits);
-        if let Some(counts) = row.counts {
-            counts.penalise(row.params, &mut logits);
-        }
-        for &token in row.forbidden {
-            if let Some(logit) = logits.get_mut(token as usize) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-        let token = self.choose(&logits, row);
+        let token = adjust(row, &mut logits).and_then(|()| self.choose(&logits, row));
         self.logits = logits;
         token
     }
 
-    fn choose(&mut self, logits: &[f32], row: &Row) -> Result<u32, NotFinite> {
+    fn choose(&mut self, logits: &[f32], row: &Row) -> Result<u32, SampleError> {
         let max = largest(logits)
             .filter(|max| max.is_finite())
-            .ok_or(NotFinite)?;
+            .ok_or(SampleError::NotFinite)?;
         let params = row.params;
         if params.temperature <= 0.0 {
             let best = logits.iter().position(|&logit| logit >= max);
-            return best.map(|id| id as u32).ok_or(NotFinite);
+            return best.map(|id| id as u32).ok_or(SampleError::NotFinite);
         }
         let point = uniform(row.seed, row.position as u64);
         let inverse = 1.0 / params.temperature;
@@ -111,12 +122,14 @@ impl Sampler {
             exp_shifted(logits, max, inverse, &mut self.weights);
             let total = sum(&self.weights);
             if params.top_p >= 1.0 {
-                return draw_from_all(&self.weights, params.min_p, point).ok_or(NotFinite);
+                return draw_from_all(&self.weights, params.min_p, point)
+                    .ok_or(SampleError::NotFinite);
             }
             self.take_nucleus(total * f64::from(params.top_p));
             total
         };
-        self.draw(params, total, point).ok_or(NotFinite)
+        self.draw(params, total, point)
+            .ok_or(SampleError::NotFinite)
     }
 
     /// The k best logits, best first.
@@ -198,6 +211,34 @@ impl Sampler {
     }
 }
 
+/// Biases, penalties and mask.
+fn adjust(row: &Row, logits: &mut [f32]) -> Result<(), SampleError> {
+    let broken = |logits: &[f32]| largest(logits).is_none_or(|max| !max.is_finite());
+    if broken(logits) {
+        return Err(SampleError::NotFinite);
+    }
+    for &(token, bias) in &row.params.logit_bias {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit += bias;
+        }
+    }
+    if let Some(counts) = row.counts {
+        counts.penalise(row.params, logits);
+    }
+    if let Some(mask) = row.mask {
+        mask.apply(logits);
+    }
+    for &token in row.forbidden.into_iter().flatten() {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+    if largest(logits) == Some(f32::NEG_INFINITY) {
+        return Err(SampleError::NothingAllowed);
+    }
+    Ok(())
+}
+
 fn sum(weights: &[f32]) -> f64 {
     let parts = weights.chunks(64);
     parts.map(|part| f64::from(part.iter().sum::<f32>())).sum()
@@ -251,7 +292,8 @@ mod tests {
             seed,
             position: 7,
             counts: None,
-            forbidden: &[],
+            mask: None,
+            forbidden: [&[]; 2],
         };
         Sampler::default().sample(&row).unwrap()
     }
@@ -376,21 +418,50 @@ mod tests {
     #[test]
     fn forbidden_tokens_never_come_out_and_bad_rows_are_refused() {
         let params = SamplingParams::greedy(1);
-        let row = |logits, forbidden| Row {
+        let row = |logits, forbidden: &'static [u32]| Row {
             logits,
             params: &params,
             seed: 0,
             position: 0,
             counts: None,
-            forbidden,
+            mask: None,
+            forbidden: [forbidden, &[]],
         };
         let mut sampler = Sampler::default();
         assert_eq!(sampler.sample(&row(&LOGITS, &[1])), Ok(2));
-        assert_eq!(sampler.sample(&row(&[1.0, f32::NAN], &[])), Err(NotFinite));
+        assert_eq!(
+            sampler.sample(&row(&[1.0, f32::NAN], &[])),
+            Err(SampleError::NotFinite)
+        );
         assert_eq!(
             sampler.sample(&row(&[1.0, f32::INFINITY], &[])),
-            Err(NotFinite)
+            Err(SampleError::NotFinite)
         );
-        assert_eq!(sampler.sample(&row(&[1.0], &[0])), Err(NotFinite));
+        assert_eq!(
+            sampler.sample(&row(&[1.0], &[0])),
+            Err(SampleError::NothingAllowed)
+        );
+    }
+
+    #[test]
+    fn a_bias_comes_before_the_penalties() {
+        let mut params = SamplingParams::greedy(1);
+        params.repetition_penalty = 2.0;
+        let counts = TokenCounts::for_request(&params, &[3]).unwrap();
+        let mut with_bias = |bias| {
+            params.logit_bias = vec![(3, bias), (1, -100.0)];
+            let row = Row {
+                logits: &LOGITS,
+                params: &params,
+                seed: 0,
+                position: 0,
+                counts: Some(&counts),
+                mask: None,
+                forbidden: [&[]; 2],
+            };
+            Sampler::default().sample(&row).unwrap()
+        };
+        assert_eq!(with_bias(5.0), 3, "(0 + 5) / 2 is above 2");
+        assert_eq!(with_bias(3.0), 2, "(0 + 3) / 2 is not");
     }
 }

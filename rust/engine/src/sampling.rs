@@ -1,6 +1,7 @@
 //! What one request asks of the sampler, checked once at the door.
 
 use crate::EngineError;
+use crate::grammar::CompiledGrammar;
 
 /// How to choose tokens and when to end; the neutral values change nothing.
 #[derive(Debug, Clone)]
@@ -29,6 +30,16 @@ pub struct SamplingParams {
     pub min_tokens: usize,
     /// End-of-sequence tokens do not end the answer.
     pub ignore_eos: bool,
+    /// Tokens that end the answer as an end-of-sequence token does, also with `ignore_eos`.
+    pub stop_token_ids: Vec<u32>,
+    /// Added to the logits of these tokens before everything else.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Report the log probability of each generated token and of so many alternatives, from the raw distribution.
+    pub logprobs: Option<usize>,
+    /// The same for the prompt's tokens; such a prompt is computed whole, without prefix hits. `max_tokens` may be 0.
+    pub prompt_logprobs: Option<usize>,
+    /// What the answer must look like.
+    pub grammar: Option<CompiledGrammar>,
 }
 
 impl Default for SamplingParams {
@@ -46,6 +57,11 @@ impl Default for SamplingParams {
             stop: Vec::new(),
             min_tokens: 0,
             ignore_eos: false,
+            stop_token_ids: Vec::new(),
+            logit_bias: Vec::new(),
+            logprobs: None,
+            prompt_logprobs: None,
+            grammar: None,
         }
     }
 }
@@ -53,6 +69,11 @@ impl Default for SamplingParams {
 /// Most stop strings a request may carry, and the longest of them in bytes.
 const MAX_STOPS: usize = 64;
 const MAX_STOP_BYTES: usize = 4096;
+/// Most stop tokens and biased tokens of a request.
+const MAX_STOP_TOKENS: usize = 256;
+const MAX_BIASES: usize = 4096;
+/// Most alternatives of a token.
+const MAX_LOGPROBS: usize = 20;
 
 impl SamplingParams {
     /// Greedy decoding of at most `max_tokens` tokens.
@@ -64,12 +85,12 @@ impl SamplingParams {
         }
     }
 
-    /// Refuse values that mean nothing.
+    /// Refuse values that mean nothing; tokens are those of a vocabulary of this size.
     ///
     /// # Errors
     /// `InvalidField` naming the first field that is out of range.
-    pub fn check(&self) -> Result<(), EngineError> {
-        if self.max_tokens == 0 {
+    pub fn check(&self, vocab: usize) -> Result<(), EngineError> {
+        if self.max_tokens == 0 && self.prompt_logprobs.is_none() {
             return Err(EngineError::field("max_tokens", "must be at least 1"));
         }
         if self.min_tokens > self.max_tokens {
@@ -90,7 +111,33 @@ impl SamplingParams {
         in_range("frequency_penalty", self.frequency_penalty, -100.0, 100.0)?;
         in_range("presence_penalty", self.presence_penalty, -100.0, 100.0)?;
         in_range("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)?;
+        self.check_logprobs()?;
+        self.check_tokens(vocab)?;
         self.check_stops()
+    }
+
+    fn check_logprobs(&self) -> Result<(), EngineError> {
+        let asked = [
+            ("logprobs", self.logprobs),
+            ("prompt_logprobs", self.prompt_logprobs),
+        ];
+        for (field, count) in asked {
+            if count.is_some_and(|count| count > MAX_LOGPROBS) {
+                let reason = format!("at most {MAX_LOGPROBS} alternatives are given");
+                return Err(EngineError::field(field, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tokens(&self, vocab: usize) -> Result<(), EngineError> {
+        let biased = self.logit_bias.iter().map(|(token, _)| token);
+        at_most("logit_bias", self.logit_bias.len(), MAX_BIASES)?;
+        known("logit_bias", biased, vocab)?;
+        at_most("stop_token_ids", self.stop_token_ids.len(), MAX_STOP_TOKENS)?;
+        known("stop_token_ids", self.stop_token_ids.iter(), vocab)?;
+        let mut biases = self.logit_bias.iter();
+        biases.try_for_each(|&(_, bias)| in_range("logit_bias", bias, -100.0, 100.0))
     }
 
     fn check_stops(&self) -> Result<(), EngineError> {
@@ -106,6 +153,26 @@ impl SamplingParams {
         }
         Ok(())
     }
+}
+
+fn at_most(field: &'static str, count: usize, most: usize) -> Result<(), EngineError> {
+    if count <= most {
+        return Ok(());
+    }
+    let reason = format!("{count} tokens; at most {most} are taken");
+    Err(EngineError::field(field, reason))
+}
+
+fn known<'a>(
+    field: &'static str,
+    mut tokens: impl Iterator<Item = &'a u32>,
+    vocab: usize,
+) -> Result<(), EngineError> {
+    let Some(token) = tokens.find(|token| **token as usize >= vocab) else {
+        return Ok(());
+    };
+    let reason = format!("token {token} is not in the vocabulary of {vocab}");
+    Err(EngineError::field(field, reason))
 }
 
 fn in_range(field: &'static str, value: f32, low: f32, high: f32) -> Result<(), EngineError> {

@@ -18,6 +18,7 @@ from cortex.dialects.neutral import (
     ToolCall,
     ToolCallDelta,
 )
+from cortex.dialects.structured import Structure
 from cortex.types import FinishReason, Usage
 
 __all__ = ["answers", "requests", "streamed", "texts"]
@@ -110,6 +111,15 @@ _tools = st.builds(
 )
 
 
+STRUCTURES = [
+    None,
+    Structure(kind="json_schema", text='{"type":"object"}', field="structured_outputs.json"),
+    Structure(kind="regex", text="[ab]+", field="structured_outputs.regex"),
+    Structure(kind="choice", text='["yes","nø"]', field="structured_outputs.choice"),
+    Structure(kind="lark", text='start: "a"', field="structured_outputs.grammar"),
+]
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> ChatRequest:
     """A chat request as the OpenAI dialect can say it."""
@@ -118,6 +128,7 @@ def requests(draw: st.DrawFn) -> ChatRequest:
     choices += ["required", f"function:{tools[0].name}"] if tools else []
     stream = draw(st.booleans())
     logprobs = draw(st.booleans())
+    response_format = draw(st.sampled_from([None, {"type": "json_object"}]))
     return ChatRequest(
         model=draw(_names),
         messages=tuple(draw(st.lists(_messages, min_size=1, max_size=5))),
@@ -127,12 +138,14 @@ def requests(draw: st.DrawFn) -> ChatRequest:
         min_tokens=draw(st.integers(0, 100)),
         ignore_eos=draw(st.booleans()),
         stop=tuple(draw(st.lists(texts.filter(bool), max_size=3))),
+        stop_token_ids=tuple(draw(st.lists(st.integers(0, 2**32 - 1), max_size=3))),
         sampling=draw(_sampling),
         n=draw(st.integers(1, 128)),
         tools=tools,
         tool_choice=draw(st.sampled_from(choices)),
         parallel_tool_calls=draw(st.none() | st.booleans()),
-        response_format=draw(st.sampled_from([None, {"type": "json_object"}])),
+        response_format=response_format,
+        structure=None if response_format else draw(st.sampled_from(STRUCTURES)),
         logprobs=logprobs,
         top_logprobs=draw(st.none() | st.integers(0, 20)) if logprobs else None,
         template_kwargs=draw(st.none() | st.just({"documents": ["a"]})),

@@ -17,6 +17,7 @@ from cortex.dialects.openai_chat.schema import (
     WireMessage,
 )
 from cortex.dialects.openai_fields import common_ignored, refuse_given, sampling_of, stop_of
+from cortex.dialects.structured import Structure, structure_of
 from cortex.errors import InvalidField, UnsupportedParameter
 
 __all__ = ["IGNORED_FIELDS", "decode_request"]
@@ -57,12 +58,7 @@ def decode_request(body: bytes) -> ChatRequest:
         raise UnsupportedParameter("`store` is not supported: nothing is kept here.", param="store")
     if wire.top_logprobs is not None and not wire.logprobs:
         raise InvalidField("`top_logprobs` needs `logprobs: true`.", param="top_logprobs")
-    ignored = set(common_ignored(wire))
-    ignored.update(name for name in _HINTS if getattr(wire, name) is not None)
-    if wire.store is not None:
-        ignored.add("store")
-    if wire.reasoning_effort not in (None, "none"):
-        ignored.add("reasoning_effort")
+    ignored = _hints(wire)
     messages = tuple(_message(message, index, ignored) for index, message in enumerate(wire.messages))
     tools = _tools(wire, ignored)
     return ChatRequest(
@@ -74,18 +70,31 @@ def decode_request(body: bytes) -> ChatRequest:
         min_tokens=wire.min_tokens or 0,
         ignore_eos=bool(wire.ignore_eos),
         stop=stop_of(wire),
+        stop_token_ids=tuple(wire.stop_token_ids or ()),
         sampling=sampling_of(wire),
         n=wire.n or 1,
         tools=tools,
         tool_choice=_tool_choice(wire, tools),
         parallel_tool_calls=wire.parallel_tool_calls,
         response_format=_response_format(wire),
+        structure=_structure(wire),
         logprobs=bool(wire.logprobs),
         top_logprobs=wire.top_logprobs,
         thinking=_thinking(wire),
         template_kwargs=wire.chat_template_kwargs or None,
         ignored=tuple(sorted(ignored)),
     )
+
+
+def _hints(wire: ChatBody) -> set[str]:
+    """The names of the given fields that have no meaning here."""
+    ignored = set(common_ignored(wire))
+    ignored.update(name for name in _HINTS if getattr(wire, name) is not None)
+    if wire.store is not None:
+        ignored.add("store")
+    if wire.reasoning_effort not in (None, "none"):
+        ignored.add("reasoning_effort")
+    return ignored
 
 
 def _message(wire: WireMessage, index: int, ignored: set[str]) -> Message:
@@ -182,6 +191,14 @@ def _response_format(wire: ChatBody) -> dict[str, Any] | None:
     if "json_schema" in plain:
         plain["json_schema"] = {key: value for key, value in plain["json_schema"].items() if value is not None}
     return plain
+
+
+def _structure(wire: ChatBody) -> Structure | None:
+    structure = structure_of(wire)
+    if structure is not None and _response_format(wire) is not None:
+        text = f"`response_format` and `{structure.field}` cannot be given together."
+        raise InvalidField(text, param=structure.field)
+    return structure
 
 
 def _thinking(wire: ChatBody) -> bool | None:

@@ -7,10 +7,12 @@ import msgspec
 
 from cortex.dialects.answer import Answer, collect
 from cortex.dialects.image import Image
+from cortex.dialects.logprobs import content
 from cortex.dialects.neutral import ChatEvent, ChatRequest, Ended, Message, Tool
-from cortex.dialects.openai_envelope import usage_object
+from cortex.dialects.openai_envelope import add_usage, usage_object
 from cortex.dialects.openai_fields import sampling_fields
-from cortex.types import FinishReason
+from cortex.dialects.structured import structure_fields
+from cortex.types import FinishReason, Usage
 
 __all__ = ["encode_request", "encode_response", "finish_reason"]
 
@@ -28,11 +30,13 @@ def encode_request(request: ChatRequest) -> bytes:
         "min_tokens": request.min_tokens or None,
         "ignore_eos": request.ignore_eos or None,
         "stop": request.stop or None,
+        "stop_token_ids": request.stop_token_ids or None,
         "n": request.n if request.n != 1 else None,
         "tools": [_tool(tool) for tool in request.tools] or None,
         "tool_choice": _tool_choice(request.tool_choice),
         "parallel_tool_calls": request.parallel_tool_calls,
         "response_format": request.response_format,
+        "structured_outputs": structure_fields(request.structure),
         "logprobs": request.logprobs or None,
         "top_logprobs": request.top_logprobs,
         "chat_template_kwargs": _template_kwargs(request),
@@ -102,27 +106,36 @@ def finish_reason(ended: Ended, *, called: bool) -> str:
     return "tool_calls" if called else "stop"
 
 
-def encode_response(events: Sequence[ChatEvent], *, id: str, model: str, created: int) -> bytes:
-    """The answer without streaming. Raises what `collect` raises: the failure of the generation."""
-    answer = collect(events)
-    choice: dict[str, Any] = {
-        "index": 0,
-        "message": _answer_message(answer),
-        "logprobs": None,
-        "finish_reason": finish_reason(answer.ended, called=bool(answer.tool_calls)),
-    }
-    if answer.ended.stop_sequence is not None:
-        choice["stop_reason"] = answer.ended.stop_sequence
+def encode_response(*choices: Sequence[ChatEvent], id: str, model: str, created: int) -> bytes:
+    """The answer without streaming, from the events of each choice. Raises the first failure among them."""
+    usage: Usage | None = None
+    wire = []
+    for index, events in enumerate(choices):
+        answer = collect(events)
+        usage = add_usage(usage, answer.ended.usage)
+        wire.append(_choice(answer, index))
     body: dict[str, Any] = {
         "id": id,
         "object": "chat.completion",
         "created": created,
         "model": model,
-        "choices": [choice],
+        "choices": wire,
     }
-    if answer.ended.usage is not None:
-        body["usage"] = usage_object(answer.ended.usage)
+    if usage is not None:
+        body["usage"] = usage_object(usage)
     return msgspec.json.encode(body)
+
+
+def _choice(answer: Answer, index: int) -> dict[str, Any]:
+    choice: dict[str, Any] = {
+        "index": index,
+        "message": _answer_message(answer),
+        "logprobs": content(answer.logprobs),
+        "finish_reason": finish_reason(answer.ended, called=bool(answer.tool_calls)),
+    }
+    if answer.ended.stop_sequence is not None:
+        choice["stop_reason"] = answer.ended.stop_sequence
+    return choice
 
 
 def _answer_message(answer: Answer) -> dict[str, Any]:

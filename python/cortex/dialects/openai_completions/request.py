@@ -14,6 +14,7 @@ from cortex.dialects.openai_fields import (
     sampling_of,
     stop_of,
 )
+from cortex.dialects.structured import Structure, structure_fields, structure_of
 from cortex.errors import InvalidField, UnsupportedParameter
 
 __all__ = ["IGNORED_FIELDS", "CompletionRequest", "decode_request", "encode_request", "require_supported"]
@@ -51,10 +52,12 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     min_tokens: int = 0
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     sampling: Sampling = Sampling()
     n: int = 1
     echo: bool = False
     logprobs: int | None = None
+    structure: Structure | None = None
     ignored: tuple[str, ...] = ()
 
 
@@ -89,10 +92,12 @@ def decode_request(body: bytes) -> CompletionRequest:
         min_tokens=wire.min_tokens or 0,
         ignore_eos=bool(wire.ignore_eos),
         stop=stop_of(wire),
+        stop_token_ids=tuple(wire.stop_token_ids or ()),
         sampling=sampling_of(wire),
         n=n,
         echo=bool(wire.echo),
         logprobs=wire.logprobs,
+        structure=structure_of(wire),
         ignored=tuple(sorted(common_ignored(wire))),
     )
 
@@ -132,9 +137,11 @@ def encode_request(request: CompletionRequest) -> bytes:
         "min_tokens": request.min_tokens or None,
         "ignore_eos": request.ignore_eos or None,
         "stop": request.stop or None,
+        "stop_token_ids": request.stop_token_ids or None,
         "n": request.n if request.n != 1 else None,
         "echo": request.echo or None,
         "logprobs": request.logprobs,
+        "structured_outputs": structure_fields(request.structure),
     }
     body.update((name, value) for name, value in optional.items() if value is not None)
     return msgspec.json.encode(body)
@@ -143,14 +150,16 @@ def encode_request(request: CompletionRequest) -> bytes:
 def require_supported(request: CompletionRequest, capabilities: frozenset[str]) -> CompletionRequest:
     """The request, or UnsupportedParameter naming the field that an engine with these capabilities cannot honour.
 
-    Capabilities: `n`, `logprobs`, `logit_bias`. Several prompts and `echo` need none.
+    Capabilities: `n`, `logprobs`, `logit_bias`, `structured`. Several prompts and `echo` need none.
     """
+    structure = request.structure
     needs = {
-        "n": request.n > 1,
-        "logprobs": request.logprobs is not None,
-        "logit_bias": bool(request.sampling.logit_bias),
+        "n": ("n", request.n > 1),
+        "logprobs": ("logprobs", request.logprobs is not None),
+        "logit_bias": ("logit_bias", bool(request.sampling.logit_bias)),
+        "" if structure is None else structure.field: ("structured", structure is not None),
     }
-    for field, wanted in needs.items():
-        if wanted and field not in capabilities:
+    for field, (capability, wanted) in needs.items():
+        if wanted and capability not in capabilities:
             raise UnsupportedParameter(f"The model cannot honour `{field}` here; leave it out.", param=field)
     return request

@@ -7,31 +7,20 @@ import msgspec
 
 from cortex.dialects.answer import collect, interrupted
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, TextDelta
-from cortex.dialects.openai_envelope import error_event, usage_object
+from cortex.dialects.openai_completions.logprobs import LogprobsWriter
+from cortex.dialects.openai_envelope import add_usage, error_event, usage_object
 from cortex.dialects.sse import KEEP_ALIVE
 from cortex.types import FinishReason, Usage
 
-__all__ = ["StreamEncoder", "add_usage", "encode_response"]
+__all__ = ["StreamEncoder", "encode_response"]
 
 _json = msgspec.json.encode
 _DONE = b"data: [DONE]\n\n"
 
 
-def add_usage(total: Usage | None, more: Usage | None) -> Usage | None:
-    """Usage of several choices together; unknown parts count nothing."""
-    if total is None or more is None:
-        return total or more
-    return Usage(
-        prompt_tokens=total.prompt_tokens + more.prompt_tokens,
-        completion_tokens=total.completion_tokens + more.completion_tokens,
-        cached_tokens=total.cached_tokens + more.cached_tokens,
-        reasoning_tokens=total.reasoning_tokens + more.reasoning_tokens,
-    )
-
-
 def _ending(ended: Ended) -> dict[str, Any]:
     reason = "length" if ended.reason is FinishReason.LENGTH else "stop"
-    fields: dict[str, Any] = {"logprobs": None, "finish_reason": reason}
+    fields: dict[str, Any] = {"finish_reason": reason}
     if ended.stop_sequence is not None:
         fields["stop_reason"] = ended.stop_sequence
     return fields
@@ -44,7 +33,8 @@ def encode_response(choices: Sequence[Sequence[ChatEvent]], *, id: str, model: s
     for index, events in enumerate(choices):
         answer = collect(events)
         usage = add_usage(usage, answer.ended.usage)
-        wire.append({"index": index, "text": answer.text, **_ending(answer.ended)})
+        logprobs = LogprobsWriter().write(answer.text, answer.logprobs)
+        wire.append({"index": index, "text": answer.text, "logprobs": logprobs, **_ending(answer.ended)})
     body: dict[str, Any] = {
         "id": id,
         "object": "text_completion",
@@ -66,7 +56,7 @@ class StreamEncoder:
         self._tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
         self._include_usage = include_usage
         self._usage: Usage | None = None
-        self._left = set(range(choices))
+        self._left = {index: LogprobsWriter() for index in range(choices)}
 
     def start(self) -> bytes:
         """Nothing: this dialect's streams begin with the first text."""
@@ -81,7 +71,7 @@ class StreamEncoder:
         if index not in self._left:
             return b""
         if isinstance(event, TextDelta):
-            return self._text(event.text, index) if event.text else b""
+            return self._text(event, index) if event.text or event.logprobs else b""
         if isinstance(event, Failed):
             self._left.clear()
             return error_event(event.error)
@@ -92,14 +82,15 @@ class StreamEncoder:
             return error_event(interrupted())
         return self._end(event, index)
 
-    def _text(self, text: str, index: int) -> bytes:
-        place = b'{"index":' + str(index).encode() + b',"text":'
-        return self._head + place + _json(text) + b',"logprobs":null,"finish_reason":null}]' + self._tail
+    def _text(self, event: TextDelta, index: int) -> bytes:
+        start = self._head + b'{"index":' + str(index).encode() + b',"text":' + _json(event.text)
+        logprobs = self._left[index].write(event.text, event.logprobs)
+        return start + b',"logprobs":' + _json(logprobs) + b',"finish_reason":null}]' + self._tail
 
     def _end(self, ended: Ended, index: int) -> bytes:
-        self._left.discard(index)
+        del self._left[index]
         self._usage = add_usage(self._usage, ended.usage)
-        last = self._head + _json({"index": index, "text": "", **_ending(ended)}) + b"]" + self._tail
+        last = self._head + _json({"index": index, "text": "", "logprobs": None, **_ending(ended)}) + b"]" + self._tail
         if self._left:
             return last
         if self._include_usage and self._usage is not None:

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cortex_engine::{Ending, Engine, EngineError, LoadOptions, Loader, SamplingParams};
+use cortex_engine::{
+    Ending, Engine, EngineError, LoadOptions, Loader, SamplingParams, TokenLogprob,
+};
 
 /// Longest wait for anything in a test.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -16,6 +18,8 @@ pub struct Answer {
     pub text: String,
     pub tokens: u32,
     pub events: usize,
+    pub logprobs: Vec<TokenLogprob>,
+    pub prompt_logprobs: Vec<TokenLogprob>,
     pub ending: Option<Ending>,
 }
 
@@ -69,6 +73,8 @@ impl Client {
             answer.text.push_str(&event.text);
             answer.tokens += event.tokens;
             answer.events += 1;
+            answer.logprobs.extend(event.logprobs);
+            answer.prompt_logprobs.extend(event.prompt_logprobs);
             answer.ending = event.ending;
         }
     }
