@@ -7,7 +7,8 @@ CortexError
 │   ├── ModelNotFound · TemplateFailed · Unauthorized · Forbidden
 │   └── ChainingUnsupported · PreviousNotFound · ResponseNotFound
 ├── CapacityError (429/503, may pass later; always with Retry-After)
-│   └── QueueFull · RateLimited · ServiceUnavailable · ModelLoading · ShuttingDown · InsufficientMemory · PlanStale
+│   ├── QueueFull · RateLimited · ServiceUnavailable · ModelLoading · ShuttingDown
+│   └── InsufficientMemory · PlanStale · ModelBusy
 ├── LoadError (422, the model cannot be loaded as asked)
 │   └── ModelFileInvalid · UnsupportedModel · SourceNotFound · QuantNotFound · NeverFits
 ├── UpstreamError (502)
@@ -32,6 +33,7 @@ __all__ = [
     "LoadError",
     "MalformedJson",
     "MethodNotAllowed",
+    "ModelBusy",
     "ModelFileInvalid",
     "ModelLoading",
     "ModelNotFound",
@@ -259,6 +261,13 @@ class PlanStale(CapacityError):
 
     status = 409
     code = "plan_stale"
+
+
+class ModelBusy(CapacityError):
+    """The model is in use, or on its way, and cannot be unloaded now; extras: in_flight."""
+
+    status = 409
+    code = "model_busy"
 
 
 class LoadError(CortexError):

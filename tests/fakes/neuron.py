@@ -4,7 +4,7 @@ It has the memory figures, revisions, events and routes of a real one and no eng
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 
 from cortex.dialects import head, openai_chat, openai_completions, sse
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, TextDelta
-from cortex.errors import CortexError, InsufficientMemory, ModelNotFound, PlanStale, RouteNotFound
+from cortex.errors import CortexError, InsufficientMemory, ModelBusy, ModelNotFound, PlanStale, RouteNotFound
 from cortex.fleet.state import MIB
 from cortex.http import App, Request, Response, Server, Stream, json_response
 from cortex.protocol import (
@@ -24,7 +24,10 @@ from cortex.protocol import (
     LoadRequest,
     LoadResult,
     ModelEntry,
+    ModelLoad,
     NeuronEvent,
+    UnloadRequest,
+    UnloadResult,
 )
 from cortex.types import FinishReason, ModelState, Usage
 
@@ -69,6 +72,7 @@ class FakeNeuron:
         self.load_error: CortexError | None = None
         self.has_events = True
         self.deaf = False
+        self.max_in_flight = 0  # 0 = it does not say
         self.entries: dict[str, ModelEntry] = {}
         self.loads: list[LoadRequest] = []
         self.bodies: list[bytes] = []
@@ -151,7 +155,19 @@ class FakeNeuron:
 
     def health(self) -> Health:
         device = DeviceHealth(index=0, vram_used_mb=self.used_mb, vram_free_mb=self.memory_mb - self.used_mb)
-        return Health(status="ok", uptime_secs=1.0, epoch=self._epoch, revision=self.revision, devices=(device,))
+        return Health(
+            status="ok",
+            uptime_secs=1.0,
+            epoch=self._epoch,
+            revision=self.revision,
+            devices=(device,),
+            models=tuple(self._figures()),
+        )
+
+    def _figures(self) -> Iterator[ModelLoad]:
+        for entry in self.entries.values():
+            if self.max_in_flight and entry.status is ModelState.LOADED:
+                yield ModelLoad(id=entry.id, in_flight=0, max_in_flight=self.max_in_flight, max_queue_depth=0)
 
     def _app(self) -> App:
         app = App(self.name, on_error=_error)
@@ -181,6 +197,7 @@ class FakeNeuron:
             return Stream(self._events())
 
         app.post("/models/load")(self._load)
+        app.post("/models/unload")(self._unload)
         app.post("/tokenize")(self._tokenize)
         app.post("/v1/chat/completions")(self._chat)
         app.post("/v1/completions")(self._completions)
@@ -222,6 +239,14 @@ class FakeNeuron:
         self._set(self._entry(asked.model_id, ModelState.LOADED))
         result = LoadResult(status=ModelState.LOADED, model_id=asked.model_id, revision=self.revision)
         return json_response(result)
+
+    async def _unload(self, request: Request) -> Response:
+        asked = msgspec.json.decode(request.body, type=UnloadRequest)
+        self._loaded(asked.model_id)
+        if self.running:
+            raise ModelBusy(f"{asked.model_id} is still in use", extras={"in_flight": self.running})
+        self._set(ModelEntry(id=asked.model_id, status=ModelState.ABSENT))
+        return json_response(UnloadResult(status="unloaded", model_id=asked.model_id, revision=self.revision))
 
     async def _tokenize(self, request: Request) -> Response:
         if self.deaf:

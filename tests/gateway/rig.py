@@ -9,6 +9,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from cortex.config import (
+    AdmissionSection,
     AuthConfig,
     EvictionConfig,
     GatewayConfig,
@@ -87,6 +88,10 @@ class Rig:
     async def sees_loaded(self, neuron: str, model: str) -> None:
         await self.sees(lambda fleet: neuron in fleet.hosts and fleet.hosts[neuron].has(model, ModelState.LOADED))
 
+    async def sees_busy(self, neuron: str, model: str) -> None:
+        """Until a request of the model is there; leases wake nobody."""
+        await self.until(lambda: self.gateway.board.fleet.hosts[neuron].busy(model) > 0)
+
     async def idle(self) -> None:
         """Until no request and no load is in flight, so that all is counted."""
         await self.sees(lambda fleet: not fleet.jobs and not any(host.leases for host in fleet.hosts.values()))
@@ -115,6 +120,7 @@ async def running(
     responses: ResponsesConfig | None = None,
     auth: AuthConfig | None = None,
     token: str | None = None,
+    admission: AdmissionSection | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """A gateway that has met its hosts. A neuron that was started and died before stays dead."""
@@ -128,6 +134,7 @@ async def running(
         responses=responses or ResponsesConfig(),
         neurons=tuple(NeuronPeer(name=neuron.name, endpoint=neuron.endpoint) for neuron in neurons),
         auth=auth,
+        admission=admission or AdmissionSection(),
     )
     gateway = Gateway(gateway_files(config, models, {} if token is None else {TOKEN_VARIABLE: token}))
     await gateway.start()

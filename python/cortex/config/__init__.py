@@ -2,6 +2,7 @@
 
 from cortex.config.auth import AuthConfig, KeyLimits, NeuronAuthConfig, NeuronTlsConfig, TlsConfig
 from cortex.config.gateway import (
+    AdmissionSection,
     EvictionConfig,
     GatewayConfig,
     GatewaySection,
@@ -17,6 +18,7 @@ from cortex.config.neuron import AdmissionConfig, CandleConfig, DefaultModel, Ne
 
 __all__ = [
     "AdmissionConfig",
+    "AdmissionSection",
     "AuthConfig",
     "CandleConfig",
     "DefaultModel",

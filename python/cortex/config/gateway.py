@@ -12,6 +12,7 @@ from cortex.config.loader import Loaded, load
 from cortex.errors import ConfigError
 
 __all__ = [
+    "AdmissionSection",
     "EvictionConfig",
     "GatewayConfig",
     "GatewaySection",
@@ -65,6 +66,16 @@ class ResponsesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ttl_secs: Positive = 30 * 24 * 3600.0
 
 
+class AdmissionSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[admission]`: requests that wait at the gateway for a model, in all and for each key; how long for a place at a
+    loaded one; how many must wait before it gets another copy where memory is free (0 = never)."""
+
+    max_queue_depth: Annotated[int, msgspec.Meta(gt=0)] = 1024
+    max_queue_per_key: Annotated[int, msgspec.Meta(gt=0)] = 256
+    max_wait_secs: Positive = 120.0
+    replicate_after: Annotated[int, msgspec.Meta(ge=0)] = 8
+
+
 class NeuronPeer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[neurons]]`: one host daemon by name and base URL."""
 
@@ -77,6 +88,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     gateway: GatewaySection = GatewaySection()
     eviction: EvictionConfig = EvictionConfig()
+    admission: AdmissionSection = AdmissionSection()
     responses: ResponsesConfig = ResponsesConfig()
     neurons: tuple[NeuronPeer, ...] = ()
     auth: AuthConfig | None = None

@@ -48,7 +48,7 @@ def resolve(catalogue: Catalogue, fleet: Fleet, name: str) -> Model:
             continue
         if (profile := catalogue.profiles.get(target)) is not None:
             return Model(profile=profile, listed=True)
-        if any(target in host.models for host in fleet.hosts.values()):
+        if target in fleet.located:
             return Model(profile=ModelProfile(id=target), listed=False)
     near = nearest(catalogue, fleet, name)
     advice = f"did you mean {' or '.join(near)}?" if near else "GET /v1/models lists what there is."

@@ -19,11 +19,13 @@ _DEFAULT_PRIORITY = 100
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What decisions go by, beside the state: the catalogue and the eviction rules."""
+    """What decisions go by, beside the state: the catalogue, the eviction rules, and how many must wait for a model
+    before it gets another copy (0 = never)."""
 
     catalogue: Catalogue = Catalogue()
     strategy: Literal["lru", "priority"] = "lru"
     min_residency_seconds: float = 0.0
+    replicate_after: int = 0
 
     def priority(self, model: str) -> int:
         """The model's class for displacement."""
@@ -45,9 +47,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     frees: dict[int, int]
 
 
-def policy_of(catalogue: Catalogue, eviction: EvictionConfig) -> Policy:
+def policy_of(catalogue: Catalogue, eviction: EvictionConfig, *, replicate_after: int = 0) -> Policy:
     """The policy of a configuration."""
-    return Policy(catalogue=catalogue, strategy=eviction.strategy, min_residency_seconds=eviction.min_residency_secs)
+    return Policy(
+        catalogue=catalogue,
+        strategy=eviction.strategy,
+        min_residency_seconds=eviction.min_residency_secs,
+        replicate_after=replicate_after,
+    )
 
 
 def candidates(
@@ -65,7 +72,7 @@ def candidates(
             priority=policy.priority(model),
             frees=_frees(host, model, policy),
         )
-        for model in _displaceable(host, policy, incoming)
+        for model in _displaceable(fleet, host, policy, incoming)
         if once_idle or _idle(fleet, host, policy, model, now)
     ]
     if once_idle:
@@ -101,16 +108,16 @@ def _covers(chosen: Sequence[Candidate], shortage: Mapping[int, int]) -> bool:
     return all(_freed(chosen, device) >= lack for device, lack in shortage.items())
 
 
-def _displaceable(host: Host, policy: Policy, incoming: str) -> Iterator[str]:
+def _displaceable(fleet: Fleet, host: Host, policy: Policy, incoming: str) -> Iterator[str]:
     """Models that hold memory there and are not exempt by what they are."""
     for model, entry in host.models.items():
         holds = entry.status in (ModelState.LOADED, ModelState.LOADING, ModelState.FETCHING)
-        if holds and _may_displace(host, policy, incoming, model):
+        if holds and _may_displace(fleet, host, policy, incoming, model):
             yield model
 
 
-def _may_displace(host: Host, policy: Policy, incoming: str, model: str) -> bool:
-    if model == incoming or policy.pinned(model, host.name):
+def _may_displace(fleet: Fleet, host: Host, policy: Policy, incoming: str, model: str) -> bool:
+    if model == incoming or policy.pinned(model, host.name) or (model, host.name) in fleet.pins:
         return False
     return policy.strategy == "lru" or policy.priority(model) <= policy.priority(incoming)
 
@@ -128,7 +135,7 @@ def _idle(fleet: Fleet, host: Host, policy: Policy, model: str, now: float) -> b
 def _arriving(fleet: Fleet, host: Host, policy: Policy, incoming: str) -> Iterator[Candidate]:
     """Models of running load jobs, which could go again once they were there and idle."""
     for model, job in fleet.jobs.items():
-        if job.host == host.name and _may_displace(host, policy, incoming, model):
+        if job.host == host.name and _may_displace(fleet, host, policy, incoming, model):
             frees = dict.fromkeys(job.devices, job.share_bytes)
             yield Candidate(model=model, last_use=job.since, priority=policy.priority(model), frees=frees)
 

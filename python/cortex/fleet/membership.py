@@ -1,25 +1,42 @@
-"""Which hosts the fleet has, and what an operator wants of them: listed, cordoned, drained."""
+"""Which hosts the fleet has, and what an operator wants: hosts cordoned or drained, models pinned."""
 
 from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from cortex.fleet.state import Fleet, Host
+from cortex.fleet.replacing import with_host
+from cortex.fleet.state import Duty, Fleet, Host, located_in
 
-__all__ = ["hosts_listed"]
+__all__ = ["duty_given", "hosts_listed", "pinned", "unpinned"]
 
 
 def hosts_listed(fleet: Fleet, endpoints: Mapping[str, str]) -> Fleet:
     """The configuration's hosts by name. 1. One that stays is as it was; 2. one that moved is met anew, and our leases
-    there end as they would have; 3. one that left is forgotten, with what failed there."""
+    there end as they would have; 3. one that left is forgotten, with what failed and what was pinned there."""
     hosts: dict[str, Host] = {}
     for name, endpoint in endpoints.items():
         known = fleet.hosts.get(name)
         if known is not None and known.endpoint == endpoint:  # 1.
             hosts[name] = known
         elif known is not None:  # 2.
-            hosts[name] = Host(name=name, endpoint=endpoint, leases=known.leases, used=known.used)
+            hosts[name] = Host(name=name, endpoint=endpoint, leases=known.leases, used=known.used, duty=known.duty)
         else:
             hosts[name] = Host(name=name, endpoint=endpoint)
     failures = {key: failure for key, failure in fleet.failures.items() if key[0] in hosts}  # 3.
-    return replace(fleet, hosts=hosts, failures=failures)
+    pins = frozenset(pin for pin in fleet.pins if pin[1] in hosts)
+    return replace(fleet, hosts=hosts, failures=failures, pins=pins, located=located_in(hosts))
+
+
+def duty_given(fleet: Fleet, name: str, duty: Duty) -> Fleet:
+    """An operator lets the host do this much."""
+    return with_host(fleet, replace(fleet.hosts[name], duty=duty))
+
+
+def pinned(fleet: Fleet, model: str, host: str) -> Fleet:
+    """The model is not evicted there."""
+    return replace(fleet, pins=fleet.pins | {(model, host)})
+
+
+def unpinned(fleet: Fleet, model: str, host: str) -> Fleet:
+    """It may be again, unless the catalogue pins it."""
+    return replace(fleet, pins=fleet.pins - {(model, host)})

@@ -9,7 +9,7 @@ from cortex.errors import CortexError
 from cortex.fleet.catalogue import Model
 from cortex.fleet.eviction import Policy
 from cortex.fleet.placement import Plan, feasible, needed_bytes, plan, plan_rank
-from cortex.fleet.state import ON_THE_WAY, Failure, Fleet, Host, Reach
+from cortex.fleet.state import ON_THE_WAY, Duty, Failure, Fleet, Host, Reach
 from cortex.types import ModelState
 
 __all__ = ["Decision", "Load", "Reject", "Serve", "Wait", "decide"]
@@ -28,6 +28,8 @@ _LOAD_ERRORS: dict[str, type[CortexError]] = {
         errors.UnsupportedModel,
     )
 }
+_BUSIER_BY = 4
+_BUSIER_TIMES = 1.5
 _LEAVING = (ModelState.DRAINING, ModelState.UNLOADING)
 
 
@@ -54,9 +56,10 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """Something has to happen first: a load (on `host`), room (busy or young models), or a first contact."""
+    """Something has to happen first: a place at a host that has the model, a load (on `host`), room (busy or young
+    models), or a first contact."""
 
-    reason: Literal["loading", "room", "contact"]
+    reason: Literal["place", "loading", "room", "contact"]
     host: str | None = None
 
 
@@ -82,34 +85,73 @@ Decision = Serve | Load | Wait | Reject
 
 
 def decide(
-    fleet: Fleet, model: Model, policy: Policy, *, now: float, exclude: frozenset[str] = frozenset()
+    fleet: Fleet,
+    model: Model,
+    policy: Policy,
+    *,
+    now: float,
+    exclude: frozenset[str] = frozenset(),
+    near: str | None = None,
+    waiting: int = 0,
 ) -> Decision:
-    """Decide for one request; `exclude` are hosts that failed it already.
+    """Decide for one request; `exclude` are hosts that failed it already, `near` the one that has seen its beginning,
+    `waiting` how many others wait for the model.
 
-    1. Loaded on a serving host: serve there, the least busy first.
+    1. Loaded on serving hosts: serve, or wait for a place there, or load another copy (`_serve`).
     2. On its way somewhere (our job, or the host says so), or leaving: wait.
     3. Some host was never met: wait for the first contact.
     4. Only a host knows the model, and it is not loaded there: reject.
     5. No host could ever hold it: reject for good, with the numbers.
-    6. All hosts that could are away: reject for now.
+    6. All hosts that could are away, or may load nothing: reject for now.
     7. All that are there failed to load it lately: reject with that failure.
-    8. It fits, free or after evicting idle models: load.
+    8. It fits, free or after evicting idle models: load; on a host that flaps only where no other can.
     9. It would fit once busy models are idle: wait.
     10. Reject for now: pinned models hold the memory.
     """
-    hosts = [host for name, host in sorted(fleet.hosts.items()) if name not in exclude]
-    serving = [host for host in hosts if host.serving]
-    ready = [host for host in serving if host.has(model.id, ModelState.LOADED)]
+    having = [host for host in fleet.having(model.id) if host.serving and host.name not in exclude]
+    ready = [host for host in having if host.has(model.id, ModelState.LOADED)]
     if ready:  # 1.
-        return Serve(min(ready, key=lambda host: (host.busy(model.id), host.name)).name)
-    on_the_way = _on_the_way(fleet, serving, model.id)
+        return _serve(fleet, model, policy, ready, now=now, near=near, waiting=waiting)
+    on_the_way = _on_the_way(fleet, having, model.id)
     if on_the_way is not None:  # 2.
         return on_the_way
+    hosts = [host for name, host in sorted(fleet.hosts.items()) if name not in exclude]
     if any(host.reach is Reach.UNKNOWN for host in hosts):  # 3.
         return Wait("contact")
     if not model.listed:  # 4.
-        return _only_there(serving, model.id)
+        return _only_there(having, model.id)
     return _place(fleet, model, policy, hosts, now)
+
+
+def _serve(
+    fleet: Fleet, model: Model, policy: Policy, ready: list[Host], *, now: float, near: str | None, waiting: int
+) -> Decision:
+    """Step 1. a) Hosts that flap or fail its requests are left out while there are others. b) Of those with a place the
+    least busy; the near one unless it is clearly busier. c) No place, many wait, and memory is free elsewhere: another
+    copy. d) Wait for a place."""
+    name = model.id
+    trusted = [host for host in ready if host.trusted(name, now)] or ready  # a)
+    free = [host for host in trusted if not host.full(name)]
+    if free:  # b)
+        best = min(free, key=lambda host: (host.busy(name), host.name))
+        known = next((host for host in free if host.name == near), best)
+        return Serve(best.name if _clearly_busier(known.busy(name), best.busy(name)) else known.name)
+    if model.listed and 0 < policy.replicate_after <= waiting and name not in fleet.jobs:  # c)
+        others = [host for host in fleet.hosts.values() if host.loads and name not in host.models]
+        fresh = [host for host in others if host.held_until <= now and not _resting(fleet, host, name, now)]
+        plans = [made for host in fresh if (made := _placed(fleet, model, host, policy, now)) and not made.evict]
+        if plans:
+            return Load(min(plans, key=plan_rank))
+    return Wait("place")  # d)
+
+
+def _clearly_busier(busy: int, least: int) -> bool:
+    """Past an absolute and a relative margin: a prefix that is cached there is worth a short queue."""
+    return busy > least + _BUSIER_BY and busy > least * _BUSIER_TIMES
+
+
+def _placed(fleet: Fleet, model: Model, host: Host, policy: Policy, now: float) -> Plan | None:
+    return plan(fleet, model.profile, host, policy, now=now) if feasible(fleet, model.profile, host) else None
 
 
 def _on_the_way(fleet: Fleet, serving: list[Host], model: str) -> Wait | None:
@@ -138,7 +180,7 @@ def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: f
     could = [host for host in hosts if not host.devices or feasible(fleet, profile, host)]
     if not could:  # 5.
         return _impossible(fleet, model, hosts)
-    there = [host for host in could if host.serving and host.devices]
+    there = [host for host in could if host.loads]
     if not there:  # 6.
         return Reject(kind=errors.ServiceUnavailable, message=_away(could), retry_after=5.0)
     fresh = [host for host in there if not _resting(fleet, host, model.id, now)]
@@ -146,7 +188,8 @@ def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: f
         return _failed(fleet, there, model.id, now)
     plans = [made for host in fresh if (made := plan(fleet, profile, host, policy, now=now)) is not None]
     if plans:  # 8.
-        return Load(min(plans, key=plan_rank))
+        steady = [made for made in plans if fleet.hosts[made.host].held_until <= now]
+        return Load(min(steady or plans, key=plan_rank))
     if any(plan(fleet, profile, host, policy, now=now, once_idle=True) is not None for host in fresh):  # 9.
         return Wait("room")
     needed = needed_bytes(fleet, profile) or 0
@@ -186,6 +229,8 @@ def _trouble(host: Host) -> str:
         return f"{host.name} is {host.reach}"
     if host.status != "ok":
         return f"{host.name} is {host.status}"
+    if host.duty is not Duty.ACTIVE:
+        return f"{host.name} is {host.duty}"
     return f"{host.name} failed the request" if host.devices else f"{host.name} has named no device yet"
 
 

@@ -3,15 +3,16 @@
 Dictionaries inside are never changed in place. Times are Unix seconds, since hosts report theirs so.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
-from cortex.protocol import ModelEntry
+from cortex.protocol import ModelEntry, ModelLoad
 from cortex.types import ModelState
 
-__all__ = ["MIB", "ON_THE_WAY", "Device", "Failure", "Fleet", "Host", "Job", "Reach"]
+__all__ = ["MIB", "ON_THE_WAY", "Device", "Duty", "Failure", "Fault", "Fleet", "Host", "Job", "Reach", "located_in"]
 
 MIB = 1024 * 1024
 ON_THE_WAY = frozenset({ModelState.FETCHING, ModelState.LOADING})
@@ -23,6 +24,21 @@ class Reach(StrEnum):
     UNKNOWN = "unknown"
     UP = "up"
     DOWN = "down"
+
+
+class Duty(StrEnum):
+    """What an operator lets a host do: everything, serve what it has loaded, or nothing new."""
+
+    ACTIVE = "active"
+    CORDONED = "cordoned"
+    DRAINED = "drained"
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of a model that a host failed in a row; until `until` others are preferred."""
+
+    count: int
+    until: float
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +55,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """One neuron. `models` is its own word; `leases` and `used` (last use's end) are this gateway's knowledge,
-    `reported` what the host says is running or queued per model."""
+    """One neuron. `models` is its own word; `leases` and `used` (last use's end) are this gateway's knowledge, `live`
+    the host's last figures and `reported` what of them is running or queued now. `downs` are the times at which it went
+    away lately, `held_until` what that costs it; `faults` are by model."""
 
     name: str
     endpoint: str
@@ -52,14 +69,42 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     devices: tuple[Device, ...] = ()
     models: dict[str, ModelEntry] = {}
+    live: dict[str, ModelLoad] = {}
     reported: dict[str, int] = {}
     leases: dict[str, int] = {}
     used: dict[str, float] = {}
+    duty: Duty = Duty.ACTIVE
+    downs: tuple[float, ...] = ()
+    held_until: float = 0.0
+    faults: dict[str, Fault] = {}
 
     @property
     def serving(self) -> bool:
         """Whether new requests may go there."""
-        return self.reach is Reach.UP and self.status == "ok"
+        return self.reach is Reach.UP and self.status == "ok" and self.duty is not Duty.DRAINED
+
+    @property
+    def loads(self) -> bool:
+        """Whether models may be loaded there."""
+        return self.serving and self.duty is Duty.ACTIVE and bool(self.devices)
+
+    def trusted(self, model: str, now: float) -> bool:
+        """Whether it neither flaps nor fails requests of the model."""
+        fault = self.faults.get(model)
+        return self.held_until <= now and (fault is None or fault.until <= now)
+
+    def places(self, model: str) -> int | None:
+        """How many requests of the model may be there at once: what runs, and a few that wait so that no place stays
+        empty; None = the host does not say."""
+        figures = self.live.get(model)
+        if figures is None or figures.max_in_flight <= 0:
+            return None
+        return figures.max_in_flight + min(figures.max_queue_depth, max(2, figures.max_in_flight // 8))
+
+    def full(self, model: str) -> bool:
+        """Whether the next request of the model would have to wait there."""
+        places = self.places(model)
+        return places is not None and self.busy(model) >= places
 
     def has(self, model: str, *states: ModelState) -> bool:
         """Whether the model is there in one of these states."""
@@ -105,13 +150,29 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a decision looks at. `failures` has keys (host, model); `sizes` are the bytes that a model takes
-    at least, as a host said."""
+    at least, as a host said; `located` names the hosts that know a model, in whatever state (whoever makes a new value
+    keeps it so: `located_in`); `pins` are (model, host) that an operator pinned."""
 
     hosts: dict[str, Host] = {}
     jobs: dict[str, Job] = {}
     failures: dict[tuple[str, str], Failure] = {}
     sizes: dict[str, int] = {}
+    located: dict[str, tuple[str, ...]] = {}
+    pins: frozenset[tuple[str, str]] = frozenset()
+
+    def having(self, model: str) -> list[Host]:
+        """The hosts that know the model, by name."""
+        return [self.hosts[name] for name in self.located.get(model, ())]
 
     def models(self) -> set[str]:
         """Names of all models that some host knows, in whatever state."""
-        return {name for host in self.hosts.values() for name in host.models}
+        return set(self.located)
+
+
+def located_in(hosts: Mapping[str, Host]) -> dict[str, tuple[str, ...]]:
+    """`located` for these hosts."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(hosts):
+        for model in hosts[name].models:
+            found.setdefault(model, []).append(name)
+    return {model: tuple(names) for model, names in found.items()}

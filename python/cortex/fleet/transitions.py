@@ -1,15 +1,15 @@
 """How the fleet's value changes: contacts, misses, leases, load jobs. The only place that makes new states.
 
-Health is damped: one success is up, a refused connection is down at once, silence is down after three misses.
+Health is damped: one success is up, a refused connection is down at once, silence is down after three misses. What it
+costs to go away again and again is said in `trust`.
 """
-
-from collections.abc import Mapping
-from typing import TypeVar
 
 from msgspec.structs import replace
 
 from cortex.errors import CortexError, InsufficientMemory, LoadError
+from cortex.fleet.replacing import dropped, put, with_host
 from cortex.fleet.state import MIB, Device, Failure, Fleet, Host, Job, Reach
+from cortex.fleet.trust import went_down
 from cortex.protocol import DeviceHealth, Discovery, Health, ModelEntry, NeuronEvent
 from cortex.types import ModelState
 
@@ -31,8 +31,6 @@ __all__ = [
 MISSES_UNTIL_DOWN = 3
 _COOL_DOWN_SECONDS = 2.0
 _COOL_DOWN_LIMIT = 60.0
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 def discovered(fleet: Fleet, name: str, found: Discovery) -> Fleet:
@@ -84,24 +82,24 @@ def event_seen(fleet: Fleet, name: str, event: NeuronEvent) -> Fleet:
     return _met(fleet, host)
 
 
-def missed(fleet: Fleet, name: str) -> Fleet:
+def missed(fleet: Fleet, name: str, *, now: float) -> Fleet:
     """The host did not answer in time; down after three such in a row, and at once where it was never met."""
-    host = fleet.hosts[name]
-    misses = host.misses + 1
-    down = misses >= MISSES_UNTIL_DOWN or host.reach is not Reach.UP
-    return _with(fleet, replace(host, misses=misses, reach=Reach.DOWN if down else host.reach))
+    host = replace(fleet.hosts[name], misses=fleet.hosts[name].misses + 1)
+    if host.misses >= MISSES_UNTIL_DOWN or host.reach is not Reach.UP:
+        host = went_down(host, now)
+    return with_host(fleet, host)
 
 
-def refused(fleet: Fleet, name: str) -> Fleet:
+def refused(fleet: Fleet, name: str, *, now: float) -> Fleet:
     """The host refused the connection: nobody listens there."""
-    host = fleet.hosts[name]
-    return _with(fleet, replace(host, misses=host.misses + 1, reach=Reach.DOWN))
+    host = replace(fleet.hosts[name], misses=fleet.hosts[name].misses + 1)
+    return with_host(fleet, went_down(host, now))
 
 
 def leased(fleet: Fleet, name: str, model: str) -> Fleet:
     """A request of this gateway starts to use the model."""
     host = fleet.hosts[name]
-    return _with(fleet, replace(host, leases=_put(host.leases, model, host.leases.get(model, 0) + 1)))
+    return with_host(fleet, replace(host, leases=put(host.leases, model, host.leases.get(model, 0) + 1)))
 
 
 def released(fleet: Fleet, name: str, model: str, *, now: float) -> Fleet:
@@ -109,22 +107,22 @@ def released(fleet: Fleet, name: str, model: str, *, now: float) -> Fleet:
     host = fleet.hosts[name]
     left = host.leases.get(model, 0) - 1
     assert left >= 0, "a lease is given back once"
-    leases = _put(host.leases, model, left) if left else _drop(host.leases, model)
-    reported = _put(host.reported, model, max(0, host.heard(model) - 1))
-    return _with(fleet, replace(host, leases=leases, reported=reported, used=_put(host.used, model, now)))
+    leases = put(host.leases, model, left) if left else dropped(host.leases, model)
+    reported = put(host.reported, model, max(0, host.heard(model) - 1))
+    return with_host(fleet, replace(host, leases=leases, reported=reported, used=put(host.used, model, now)))
 
 
 def job_started(fleet: Fleet, job: Job) -> Fleet:
     """A load is under way."""
     assert job.model not in fleet.jobs, "one load job a model"
-    return replace(fleet, jobs=_put(fleet.jobs, job.model, job))
+    return replace(fleet, jobs=put(fleet.jobs, job.model, job))
 
 
 def job_ended(fleet: Fleet, model: str) -> Fleet:
     """The load of the model is over and done: past failures of it there are forgotten."""
     job = fleet.jobs[model]
-    failures = _drop(fleet.failures, (job.host, model))
-    return replace(fleet, jobs=_drop(fleet.jobs, model), failures=failures)
+    failures = dropped(fleet.failures, (job.host, model))
+    return replace(fleet, jobs=dropped(fleet.jobs, model), failures=failures)
 
 
 def load_failed(fleet: Fleet, model: str, error: CortexError, *, now: float, plan: bool = False) -> Fleet:
@@ -132,9 +130,9 @@ def load_failed(fleet: Fleet, model: str, error: CortexError, *, now: float, pla
     size is news, another plan may differ: no pause. 2. Else the host rests for this model, longer each time."""
     job = fleet.jobs[model]
     needed = error.extras.get("needed_bytes")
-    sizes = _put(fleet.sizes, model, needed) if isinstance(needed, int) and needed > 0 else fleet.sizes
+    sizes = put(fleet.sizes, model, needed) if isinstance(needed, int) and needed > 0 else fleet.sizes
     news = isinstance(error, InsufficientMemory) and sizes.get(model) != fleet.sizes.get(model)
-    fleet = replace(fleet, jobs=_drop(fleet.jobs, model), sizes=sizes)
+    fleet = replace(fleet, jobs=dropped(fleet.jobs, model), sizes=sizes)
     if plan or news:  # 1.
         return fleet
     key = (job.host, model)  # 2.
@@ -142,20 +140,21 @@ def load_failed(fleet: Fleet, model: str, error: CortexError, *, now: float, pla
     rest = _COOL_DOWN_SECONDS * 2 ** min(count - 1, 8) if isinstance(error, LoadError) else float(count)
     until = now + min(max(rest, error.retry_after or 0.0), _COOL_DOWN_LIMIT)
     failure = Failure(code=error.code, message=error.message, count=count, until=until)
-    return replace(fleet, failures=_put(fleet.failures, key, failure))
+    return replace(fleet, failures=put(fleet.failures, key, failure))
 
 
 def _new_epoch(host: Host, epoch: str) -> Host:
     if host.epoch == epoch:
         return host
-    return replace(host, epoch=epoch, revision=0, models={}, reported={}, status="ok")
+    return replace(host, epoch=epoch, revision=0, models={}, live={}, reported={}, faults={}, status="ok")
 
 
 def _measured(host: Host, health: Health) -> Host:
-    live = {device.index: device for device in health.devices}
-    devices = tuple(_live(device, live.get(device.index)) for device in host.devices)
+    figures = {device.index: device for device in health.devices}
+    devices = tuple(_live(device, figures.get(device.index)) for device in host.devices)
+    live = {load.id: load for load in health.models}
     reported = {load.id: load.in_flight + load.queue_depth for load in health.models}
-    return replace(host, devices=devices, reported=reported, status=health.status, revision=health.revision)
+    return replace(host, devices=devices, live=live, reported=reported, status=health.status, revision=health.revision)
 
 
 def _live(device: Device, health: DeviceHealth | None) -> Device:
@@ -182,16 +181,4 @@ def _met(fleet: Fleet, host: Host) -> Fleet:
     for entry in host.models.values():  # 3.
         if entry.status is ModelState.LOADED and entry.bytes > 0:
             sizes[entry.id] = entry.least_bytes or entry.bytes
-    return _with(replace(fleet, failures=failures, sizes=sizes), replace(host, reach=Reach.UP, misses=0))
-
-
-def _with(fleet: Fleet, host: Host) -> Fleet:
-    return replace(fleet, hosts=_put(fleet.hosts, host.name, host))
-
-
-def _put(old: Mapping[K, V], key: K, value: V) -> dict[K, V]:
-    return {**old, key: value}
-
-
-def _drop(old: Mapping[K, V], key: K) -> dict[K, V]:
-    return {name: value for name, value in old.items() if name != key}
+    return with_host(replace(fleet, failures=failures, sizes=sizes), replace(host, reach=Reach.UP, misses=0))

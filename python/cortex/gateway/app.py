@@ -13,6 +13,7 @@ from cortex.fleet.eviction import Policy, policy_of
 from cortex.fleet.membership import hosts_listed
 from cortex.fleet.state import Fleet
 from cortex.gateway.access import Access
+from cortex.gateway.admin import Admin
 from cortex.gateway.board import Board
 from cortex.gateway.counting import Counting
 from cortex.gateway.dispatch import Dispatcher
@@ -60,7 +61,12 @@ class Gateway:
         )
         self._access = Access(config.auth, Keyring(files.keys))
         self._dispatcher = Dispatcher(
-            self.board, _policy(files), self._lifecycle, self.metrics, wait_seconds=settings.load_wait_secs
+            self.board,
+            _policy(files),
+            self._lifecycle,
+            self.metrics,
+            wait_seconds=settings.load_wait_secs,
+            limits=config.admission,
         )
         self._interruptions = Interruptions()
         self.app = self._make_app()
@@ -81,6 +87,7 @@ class Gateway:
             inference=inference,
             responses=Responses(inference, self.metrics, _store_of(config.responses, app)),
             counting=Counting(self.board, dispatcher, self._neurons, self.metrics),
+            admin=Admin(self.board, dispatcher, self._lifecycle, self._neurons, self._poller.refresh),
             listing=Listing(
                 self.board,
                 lambda: dispatcher.policy.catalogue,
@@ -108,6 +115,7 @@ class Gateway:
         self._client.credentials = _credentials(files)
         self._dispatcher.policy = _policy(files)
         self._dispatcher.wait_seconds = config.gateway.load_wait_secs
+        self._dispatcher.lines.limits = config.admission
         self._lifecycle.defrag_after = config.eviction.defrag_after_cycles
         self._poller.pause_seconds = config.gateway.poll_secs
         self.board.apply(hosts_listed, _endpoints(config))
@@ -197,4 +205,5 @@ def _endpoints(config: GatewayConfig) -> dict[str, str]:
 
 
 def _policy(files: GatewayFiles) -> Policy:
-    return policy_of(catalogue_of(files.models), files.config.eviction)
+    config = files.config
+    return policy_of(catalogue_of(files.models), config.eviction, replicate_after=config.admission.replicate_after)

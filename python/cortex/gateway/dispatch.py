@@ -2,19 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
+from cortex.config import AdmissionSection
 from cortex.errors import CapacityError, ModelLoading, ModelNotFound, QueueFull, ServiceUnavailable
+from cortex.fleet.affinity import Affinity
 from cortex.fleet.catalogue import Model, resolve
 from cortex.fleet.eviction import Policy
 from cortex.fleet.scheduler import Decision, Load, Reject, Serve, Wait, decide
 from cortex.fleet.state import Fleet, Reach
 from cortex.fleet.transitions import leased, released
+from cortex.fleet.trust import request_failed, request_served
+from cortex.gateway.access import caller
 from cortex.gateway.board import Board
 from cortex.gateway.lifecycle import Lifecycle
+from cortex.gateway.lines import Lines
 from cortex.gateway.metrics import Metrics
 from cortex.types import ModelState
 
@@ -22,7 +27,6 @@ __all__ = ["Dispatcher", "Lease", "loading_state"]
 
 _TICK_SECONDS = 1.0  # what changes by the clock alone (a minimum stay that ends) is looked at so often
 _CONTACT_SECONDS = 5.0
-_MAX_WAITING = 1024
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -34,17 +38,25 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Dispatcher:
-    """Executes the policy's decisions for requests. `policy` and `wait_seconds` may be replaced while it runs."""
+    """Executes the policy's decisions for requests. `policy`, `wait_seconds` and `limits` may be replaced while it
+    runs."""
 
     def __init__(
-        self, board: Board, policy: Policy, lifecycle: Lifecycle, metrics: Metrics, *, wait_seconds: float
+        self,
+        board: Board,
+        policy: Policy,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        *,
+        wait_seconds: float,
+        limits: AdmissionSection,
     ) -> None:
         self._board = board
         self.policy = policy
         self._lifecycle = lifecycle
-        self._metrics = metrics
         self.wait_seconds = wait_seconds
-        self._waiting = 0
+        self.lines = Lines(limits, metrics.waiting.set)
+        self._affinity = Affinity()
 
     async def model(self, name: str) -> Model:
         """The model of a name. While a host was never met it may be the one that knows the name, so that is waited
@@ -56,17 +68,26 @@ class Dispatcher:
                 await self._board.until(_all_met)
         return resolve(self.policy.catalogue, self._board.fleet, name)
 
-    def decision(self, model: Model, *, exclude: frozenset[str] = frozenset()) -> Decision:
+    def decision(
+        self, model: Model, *, exclude: frozenset[str] = frozenset(), near: str | None = None, waiting: int = 0
+    ) -> Decision:
         """What the policy says now; nothing is carried out."""
-        return decide(self._board.fleet, model, self.policy, now=time.time(), exclude=exclude)
+        now = time.time()
+        return decide(self._board.fleet, model, self.policy, now=now, exclude=exclude, near=near, waiting=waiting)
 
     @asynccontextmanager
     async def lease(
-        self, model: Model, *, exclude: frozenset[str] = frozenset(), warm_only: bool = False
+        self, model: Model, *, exclude: frozenset[str] = frozenset(), warm_only: bool = False, prompt: bytes = b""
     ) -> AsyncIterator[Lease]:
-        """A lease for the block. Waits up to the limit for a load or for room; with `warm_only` not at all. Raises
-        what the policy rejects with, ModelLoading after the limit, QueueFull when too many wait."""
-        host, cold = await self._host(model, exclude, warm_only=warm_only)
+        """A lease for the block. Waits up to the limit for a load, for room or for a place, in turn with the other
+        callers; with `warm_only` not at all. Among several hosts it is the one that has seen the beginning of `prompt`.
+        Raises what the policy rejects with, ModelLoading or QueueFull after the limit, QueueFull or RateLimited where
+        too many wait."""
+        several = len(self._board.fleet.located.get(model.id, ())) > 1 and prompt
+        near = self._affinity.find(model.id, prompt) if several else None
+        host, cold = await self._host(model, exclude, near=near, warm_only=warm_only)
+        if several:
+            self._affinity.learn(model.id, prompt, host)
         endpoint = self._board.fleet.hosts[host].endpoint
         self._board.note(leased, host, model.id)
         try:
@@ -74,53 +95,68 @@ class Dispatcher:
         finally:
             self._released(host, model.id)
 
+    def served(self, host: str, model: str) -> None:
+        """The host answered a request of the model in full."""
+        there = self._board.fleet.hosts.get(host)
+        if there is not None and model in there.faults:
+            self._board.apply(request_served, host, model)
+
+    def failed(self, host: str, model: str) -> None:
+        """The host failed a request of the model, through no fault of the caller's."""
+        self._board.apply(request_failed, host, model, now=time.time())
+
     def _released(self, host: str, model: str) -> None:
         """A lease ended; a host that was taken out of the configuration meanwhile knows none any more."""
         there = self._board.fleet.hosts.get(host)
         left = 0 if there is None else there.leases.get(model, 0)
-        if left:
-            change = self._board.note if left > 1 else self._board.apply  # only after the last it may be displaced
+        if left:  # nobody waits for anything but the last, after which it may be displaced, or for the place
+            change = self._board.note if left > 1 and not self.lines.any else self._board.apply
             change(released, host, model, now=time.time())
 
-    async def _host(self, model: Model, exclude: frozenset[str], *, warm_only: bool) -> tuple[str, bool]:
-        """Decide until it is Serve. No await stands between a decision and what it starts: nobody decides twice."""
-        deadline = time.monotonic() + self.wait_seconds
-        cold = False
-        while True:
-            match self.decision(model, exclude=exclude):
-                case Serve(host):
-                    return host, cold
-                case Reject() as reject:
-                    raise reject.error()
-                case _ if warm_only:
-                    raise ServiceUnavailable(f"No other host has {model.id} loaded.")
-                case Load() as load:
-                    cold = True
-                    self._lifecycle.start(load, model)
-                case Wait(reason):
-                    cold = cold or reason == "loading"
-                    with self._counted():
-                        await self._step(model, deadline)
+    async def _host(
+        self, model: Model, exclude: frozenset[str], *, near: str | None, warm_only: bool
+    ) -> tuple[str, bool]:
+        """Whom to ask, and whether that took a load. Who finds others waiting waits behind them."""
+        line = "|".join((model.id, *sorted(exclude)))
+        first = self.decision(model, exclude=exclude, near=near)
+        if not self.lines.waiting(line):
+            if isinstance(first, Serve):
+                return first.host, False
+            if isinstance(first, Reject):
+                raise first.error()
+        if warm_only:
+            raise ServiceUnavailable(f"No other host has {model.id} loaded.")
+        loaded = isinstance(first, Serve) or first == Wait("place")
+        limit = self.lines.limits.max_wait_secs if loaded else self.wait_seconds
 
-    async def _step(self, model: Model, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise _too_long(self._board.fleet, model.id, self.wait_seconds)
-        await self._board.changed(min(left, _TICK_SECONDS))
+        def too_long() -> CapacityError:
+            return _too_long(self._board.fleet, model.id, limit, loaded=loaded)
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        if self._waiting >= _MAX_WAITING:
-            raise QueueFull(
-                "Too many requests wait for models.", extras={"waiting": self._waiting, "limit": _MAX_WAITING}
-            )
-        self._waiting += 1
-        self._metrics.waiting.inc()
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            self._metrics.waiting.dec()
+        deadline = asyncio.get_running_loop().time() + limit
+        async with self.lines.turn(line, caller().share, deadline, too_long) as waiter:
+            while True:
+                decision = self.decision(model, exclude=exclude, near=near, waiting=self.lines.waiting(line))
+                if isinstance(decision, Serve):
+                    return decision.host, waiter.cold
+                await self._act(decision, model, line, deadline, too_long)
+
+    async def _act(
+        self, decision: Decision, model: Model, line: str, deadline: float, too_long: Callable[[], CapacityError]
+    ) -> None:
+        """Carry out what is no Serve. No await stands between a decision and the load it starts: nobody decides
+        twice."""
+        match decision:
+            case Reject():
+                raise decision.error()
+            case Load():
+                self._lifecycle.start(decision, model)
+            case Wait(reason):
+                if reason == "loading":
+                    self.lines.cold(line)
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
+                    raise too_long()
+                await self._board.changed(min(left, _TICK_SECONDS))
 
 
 def _all_met(fleet: Fleet) -> bool:
@@ -143,7 +179,9 @@ def loading_state(fleet: Fleet, model: str) -> dict[str, object] | None:
     return {"state": "loading", "node": job.host, "progress": None, "eta_seconds": None}
 
 
-def _too_long(fleet: Fleet, model: str, waited: float) -> CapacityError:
+def _too_long(fleet: Fleet, model: str, waited: float, *, loaded: bool) -> CapacityError:
+    if loaded:
+        return QueueFull(f"All places of {model} were taken for {waited:g} s.", retry_after=5.0)
     loading = loading_state(fleet, model)
     if loading is None:
         return ServiceUnavailable(f"No room for {model} within {waited:g} s: the models in memory are in use.")

@@ -11,7 +11,16 @@ from cortex import errors
 from cortex.dialects.sse import SseParser
 from cortex.errors import CortexError, ServiceUnavailable, UpstreamError, UpstreamMalformed
 from cortex.http import UpstreamClient
-from cortex.protocol import Discovery, Health, LoadRequest, LoadResult, ModelEntry, NeuronEvent
+from cortex.protocol import (
+    Discovery,
+    Health,
+    LoadRequest,
+    LoadResult,
+    ModelEntry,
+    NeuronEvent,
+    UnloadRequest,
+    UnloadResult,
+)
 
 __all__ = [
     "LOAD_SECONDS",
@@ -25,6 +34,7 @@ __all__ = [
 T = TypeVar("T")
 _ANSWER_LIMIT = 8 * 1024 * 1024
 _CALL_SECONDS = 5.0
+_UNLOAD_SECONDS = 60.0
 LOAD_SECONDS = 6 * 3600.0
 _MESSAGE_LIMIT = 500
 
@@ -103,6 +113,12 @@ class NeuronClient:
         """`POST /models/load`; may take as long as a download."""
         body = msgspec.json.encode(request)
         return await self._call("POST", f"{endpoint}/models/load", LoadResult, body=body, seconds=LOAD_SECONDS)
+
+    async def unload(self, endpoint: str, request: UnloadRequest) -> UnloadResult:
+        """`POST /models/unload`; the host waits for the model's requests as long as the request says."""
+        body = msgspec.json.encode(request)
+        seconds = request.drain_seconds + _UNLOAD_SECONDS
+        return await self._call("POST", f"{endpoint}/models/unload", UnloadResult, body=body, seconds=seconds)
 
     async def count_tokens(self, endpoint: str, model: str, prompt: Mapping[str, msgspec.Raw]) -> int:
         """`POST /tokenize`: tokens of the rendered prompt; `prompt` is `messages` and `tools` of a chat request."""

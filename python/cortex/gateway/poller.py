@@ -9,9 +9,10 @@ Watchers do not wait for each other; each call has its own deadline. A watcher's
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from cortex import logs
 from cortex.errors import CortexError, UpstreamUnreachable
@@ -29,6 +30,12 @@ _SETTLED = (ModelState.LOADED, ModelState.ABSENT, ModelState.FAILED)
 _SILENCE_SECONDS = 15.0
 _SHORT_SECONDS = 1.0
 V = TypeVar("V")
+
+
+class _Loss(Protocol):
+    """How the fleet changes when a host does not answer."""
+
+    def __call__(self, fleet: Fleet, name: str, *, now: float) -> Fleet: ...
 
 
 class _Watcher(NamedTuple):
@@ -176,11 +183,9 @@ class Poller:
         if before is not Reach.UP:
             logs.event(_log, logging.INFO, "host is up", neuron=name, endpoint=self._host(name).endpoint)
 
-    def _note(
-        self, name: str, change: Callable[[Fleet, str], Fleet], why: str, error: CortexError | None = None
-    ) -> None:
+    def _note(self, name: str, change: _Loss, why: str, error: CortexError | None = None) -> None:
         before = self._host(name).reach
-        self._board.apply(change, name)
+        self._board.apply(change, name, now=time.time())
         if self._host(name).reach is not before:
             notes = "; ".join(getattr(error, "__notes__", [])) or None
             logs.event(_log, logging.WARNING, f"host is down: it {why}", neuron=name, notes=notes)

@@ -3,6 +3,7 @@
 from cortex.dialects import anthropic, openai_chat
 from cortex.errors import CortexError
 from cortex.gateway.access import Access
+from cortex.gateway.admin import Admin
 from cortex.gateway.counting import Counting
 from cortex.gateway.inference import Inference
 from cortex.gateway.listing import Listing, speaks_anthropic
@@ -27,6 +28,7 @@ def register(
     responses: Responses,
     counting: Counting,
     listing: Listing,
+    admin: Admin,
 ) -> None:
     """All routes of the gateway."""
     app.before(access.admit)
@@ -46,6 +48,7 @@ def register(
     async def event_logging(_request: Request) -> Response:
         return json_response({})
 
+    admin.register(app)
     app.get("/api/fleet")(listing.fleet)
     app.get("/")(listing.health)
     app.get("/health")(listing.health)

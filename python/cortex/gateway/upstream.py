@@ -14,6 +14,7 @@ from cortex.gateway.dispatch import Dispatcher, Lease
 from cortex.gateway.metrics import Meter
 from cortex.gateway.neurons import retry_after_of
 from cortex.gateway.poller import Poller
+from cortex.gateway.retries import RetryBudget
 from cortex.http import UpstreamClient, UpstreamResponse
 
 __all__ = ["Call", "Upstream"]
@@ -52,30 +53,34 @@ class Upstream:
         self._dispatcher = dispatcher
         self._poller = poller
         self._idle_seconds = idle_seconds
+        self._retries = RetryBudget()
 
     async def send(self, call: Call, consume: Consume[T], *, fresh: Callable[[], bool]) -> T:
         """What `consume` makes of a 200 answer.
 
         1. Lease a host that has not failed this call. 2. Send. 3. On a failure while `fresh()`: a host that turns out
         not to have the model is asked once what it has; one that is broken or away is left for any other; one that is
-        only full for one that has the model loaded.
-        4. When no other can take it, the call fails with the host's error; after a refused connection with the
+        only full for one that has the model loaded; where something was sent already, as far as the retries' budget
+        goes. 4. When no other can take it, the call fails with the host's error; after a refused connection with the
         policy's, which says when to come again.
         """
+        self._retries.earn()
         tried: set[str] = set()
         asked: set[str] = set()
         last: CortexError | None = None
         while True:
             full = isinstance(last, errors.CapacityError) and not isinstance(last, _HOST_FAILED)
             try:
-                async with self._dispatcher.lease(call.model, exclude=frozenset(tried), warm_only=full) as lease:  # 1.
+                async with self._dispatcher.lease(
+                    call.model, exclude=frozenset(tried), warm_only=full, prompt=call.body
+                ) as lease:  # 1.
                     return await self._attempt(call, lease, consume)  # 2.
             except _HostError as failed:  # 3.
                 if fresh() and await self._asked_anew(failed, asked):
                     continue
-                last = self._judge(failed)
+                last = self._judge(failed, call.model.id)
                 tried.add(failed.neuron)
-                if not (fresh() and isinstance(last, (*_HOST_FAILED, errors.CapacityError))):
+                if not (fresh() and self._may_retry(last)):
                     raise last from None
             except CortexError:
                 if last is None or isinstance(last, errors.UpstreamUnreachable):
@@ -93,9 +98,17 @@ class Upstream:
                 if response.status != 200:
                     body = await response.read(_ERROR_LIMIT)
                     raise decode_error(response.status, body, retry_after=retry_after_of(response.headers))
-                return await consume(lease, response)
+                answer = await consume(lease, response)
         except CortexError as error:
             raise _HostError(error, lease.neuron) from error
+        self._dispatcher.served(lease.neuron, call.model.id)
+        return answer
+
+    def _may_retry(self, error: CortexError) -> bool:
+        """Whether another host may be asked: after a refused connection always."""
+        if isinstance(error, errors.UpstreamUnreachable):
+            return True
+        return isinstance(error, (*_HOST_FAILED, errors.CapacityError)) and self._retries.spend()
 
     async def _asked_anew(self, failed: _HostError, asked: set[str]) -> bool:
         """Whether the host did not have the model and has now been asked what it has, once a call."""
@@ -105,13 +118,14 @@ class Upstream:
         await self._poller.refresh(failed.neuron)
         return True
 
-    def _judge(self, failed: _HostError) -> CortexError:
+    def _judge(self, failed: _HostError, model: str) -> CortexError:
         """Learn from a failure: 1. refused: the host is down; 2. broken or leaving: look at it; 3. it does not have the
         model after all, which is no fault of the caller's."""
         error, neuron = failed.error, failed.neuron
         if isinstance(error, errors.UpstreamUnreachable):  # 1.
             self._poller.unreachable(neuron)
         elif isinstance(error, _HOST_FAILED):  # 2.
+            self._dispatcher.failed(neuron, model)
             self._poller.poke(neuron)
         elif isinstance(error, errors.ModelNotFound):  # 3.
             error = errors.ServiceUnavailable(f"{neuron} has just unloaded the model.", retry_after=1.0)

@@ -93,7 +93,7 @@ def fleet_view(catalogue: Catalogue, fleet: Fleet) -> dict[str, Any]:
                 "id": name,
                 "alias_of": model.id if name != model.id else None,
                 "listed": model.listed,
-                "pinned_on": list(model.profile.pinned_on),
+                "pinned_on": sorted({*model.profile.pinned_on, *(host for id_, host in fleet.pins if id_ == model.id)}),
                 "loaded_on": [
                     host.name
                     for host in fleet.hosts.values()
@@ -120,6 +120,8 @@ def _host(host: Host) -> dict[str, Any]:
         "name": host.name,
         "endpoint": host.endpoint,
         "health": host.reach.value if host.reach is not Reach.UP or host.status == "ok" else host.status,
+        "duty": host.duty,
+        "held_until": host.held_until or None,
         "version": host.version,
         "devices": [_device(device) for device in host.devices],
         "models": [_model(host, entry) for _, entry in sorted(host.models.items())],
@@ -139,6 +141,7 @@ def _model(host: Host, entry: ModelEntry) -> dict[str, Any]:
         "bytes": entry.bytes,
         "quant": entry.quant,
         "in_flight": host.busy(entry.id),
+        "live": None if (figures := host.live.get(entry.id)) is None else msgspec.to_builtins(figures),
         "last_used": host.last_use(entry.id) or None,
         "context_length": entry.context_length,
         "progress": None if entry.progress is None else msgspec.to_builtins(entry.progress),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cortex import logs
 from cortex.config import NeuronConfig
-from cortex.errors import CortexError, PlanStale, ServiceUnavailable, ShuttingDown
+from cortex.errors import CortexError, ModelBusy, PlanStale, ServiceUnavailable, ShuttingDown
 from cortex.neuron.admission import Admission
 from cortex.neuron.devices import MIB
 from cortex.neuron.engines import Engine, Engines, LoadPlan, Resolver, capabilities_of, prove
@@ -23,7 +23,7 @@ from cortex.neuron.metrics import Metrics
 from cortex.neuron.models import ON_THE_WAY, Model, Models, Serving
 from cortex.neuron.progress import Progress
 from cortex.neuron.sizing import Size, actual_size, choose_size
-from cortex.neuron.unloads import ModelBusy, Unloads
+from cortex.neuron.unloads import Unloads
 from cortex.protocol import LoadRequest, LoadResult
 from cortex.types import ModelState
 

@@ -5,22 +5,15 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from cortex import logs
-from cortex.errors import CapacityError, EngineFailed
+from cortex.errors import EngineFailed, ModelBusy
 from cortex.neuron.memory import Ledger
 from cortex.neuron.metrics import Metrics
 from cortex.neuron.models import Model, Models, Serving
 from cortex.types import ModelState
 
-__all__ = ["ModelBusy", "Unloads"]
+__all__ = ["Unloads"]
 
 _log = logging.getLogger("cortex.neuron")
-
-
-class ModelBusy(CapacityError):
-    """The model is in use, or on its way, and cannot be unloaded now; extras: in_flight."""
-
-    status = 409
-    code = "model_busy"
 
 
 class Unloads:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from cortex.config import ModelProfile
 from cortex.fleet.catalogue import Catalogue, Model
 from cortex.fleet.eviction import Policy
-from cortex.fleet.state import MIB, Device, Fleet, Host, Job, Reach
+from cortex.fleet.state import MIB, Device, Fleet, Host, Job, Reach, located_in
 from cortex.protocol import ModelEntry
 from cortex.types import ModelState
 
@@ -33,7 +33,8 @@ def host(name: str, *totals: int, models: tuple[ModelEntry, ...] = (), **more: o
 
 def fleet(*hosts: Host, **more: object) -> Fleet:
     """A fleet of these hosts."""
-    return Fleet(hosts={one.name: one for one in hosts}, **more)
+    known = {one.name: one for one in hosts}
+    return Fleet(hosts=known, located=located_in(known), **more)
 
 
 def listed(name: str, mb: int | None = None, **more: object) -> Model:

@@ -53,15 +53,15 @@ def test_a_first_contact_makes_a_host_whole() -> None:
 def test_three_misses_are_down_and_one_success_is_up() -> None:
     state = discovered(NEW, "beast", FOUND)
     for expected in (Reach.UP, Reach.UP, Reach.DOWN):
-        state = missed(state, "beast")
+        state = missed(state, "beast", now=NOW)
         assert state.hosts["beast"].reach is expected
     state = health_seen(state, "beast", HEALTH)
     assert (state.hosts["beast"].reach, state.hosts["beast"].misses) == (Reach.UP, 0)
 
 
 def test_a_refused_connection_is_down_at_once_and_so_is_a_first_silence() -> None:
-    assert refused(discovered(NEW, "beast", FOUND), "beast").hosts["beast"].reach is Reach.DOWN
-    assert missed(NEW, "beast").hosts["beast"].reach is Reach.DOWN
+    assert refused(discovered(NEW, "beast", FOUND), "beast", now=NOW).hosts["beast"].reach is Reach.DOWN
+    assert missed(NEW, "beast", now=NOW).hosts["beast"].reach is Reach.DOWN
 
 
 def test_a_new_process_on_the_host_forgets_the_old_ones_models() -> None:
@@ -142,5 +142,5 @@ def test_a_host_that_says_how_much_it_needs_is_asked_again_at_once_but_only_once
 
 def test_a_host_that_comes_back_gets_new_chances() -> None:
     state = load_failed(job_started(fleet(host("beast", 100)), JOB), "a", ModelFileInvalid("cut"), now=NOW)
-    assert discovered(refused(state, "beast"), "beast", FOUND).failures == {}
+    assert discovered(refused(state, "beast", now=NOW), "beast", FOUND).failures == {}
     assert discovered(state, "beast", FOUND).failures == state.failures
