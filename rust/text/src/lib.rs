@@ -1,4 +1,5 @@
-//! Text in and out of a model: tokenizers, chat templates, incremental decoding and stop strings.
+//! Text in and out of a model: tokenizers, chat templates, incremental decoding, stop strings, and the
+//! parts of an answer.
 
 mod chat_template;
 mod control_names;
@@ -9,6 +10,7 @@ mod gguf_vocab;
 mod json_tokenizer;
 mod literals;
 mod longest_piece;
+mod output;
 mod pre_tokenizer;
 mod sentencepiece;
 mod stop;
@@ -20,5 +22,8 @@ pub use chat_template::{ChatTemplate, RenderInput};
 pub use detokenizer::Detokenizer;
 pub use error::TextError;
 pub use gguf_vocab::GgufVocab;
+pub use output::{
+    OutputFormat, OutputParser, Piece, Reasoning, Seed, TextEnd, ToolFormat, ToolSpec, Tools,
+};
 pub use stop::{StopMatcher, StopStep};
 pub use tokenizer::{Specials, Tokenizer};
