@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from cortex.config import NeuronPeer
 from cortex.dialects import head, openai_chat, openai_completions, sse
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, TextDelta
 from cortex.errors import CortexError, InsufficientMemory, ModelBusy, ModelNotFound, PlanStale, RouteNotFound
@@ -89,6 +90,10 @@ class FakeNeuron:
     @property
     def endpoint(self) -> str:
         return f"http://{HOST}:{self.port}"
+
+    def peer(self) -> NeuronPeer:
+        """Its entry in a gateway's configuration."""
+        return NeuronPeer(name=self.name, endpoint=self.endpoint)
 
     def script(self, model: str) -> Script:
         return self.scripts.setdefault(model, Script())

@@ -16,7 +16,6 @@ from cortex.config import (
     GatewaySection,
     ModelProfile,
     ModelsConfig,
-    NeuronPeer,
     ResponsesConfig,
 )
 from cortex.config.secrets import TOKEN_VARIABLE
@@ -132,7 +131,7 @@ async def running(
         gateway=GatewaySection(listen=LOOPBACK, metrics_listen=LOOPBACK, **fast),
         eviction=eviction or EvictionConfig(),
         responses=responses or ResponsesConfig(),
-        neurons=tuple(NeuronPeer(name=neuron.name, endpoint=neuron.endpoint) for neuron in neurons),
+        neurons=tuple(neuron.peer() for neuron in neurons),
         auth=auth,
         admission=admission or AdmissionSection(),
     )

@@ -46,13 +46,20 @@ def sources() -> dict[Path, str]:
 # The only legal value is candle; the loader itself refuses all others.
 ONE_VALUE = {("HarnessEntry", "name"), ("ModelProfile", "harness"), ("DefaultModel", "harness")}
 
+# Read where the files are, so that later code sees what they stand for.
+AT_LOADING = {
+    ("GatewayConfig", "models_config"),
+    ("ModelProfile", "residency_priority"),
+    ("NeuronPeer", "api_key_env"),
+}
+
 
 @pytest.mark.parametrize(("schema", "key"), sorted(set(ALL_KEYS) - ONE_VALUE))
 def test_every_key_is_read_by_code(schema: str, key: str) -> None:
     if schema == "Cost":
         key = "cost"  # shown to clients as a whole
-    if (schema, key) in {("ModelProfile", "residency_priority"), ("GatewayConfig", "models_config")}:
-        text = "".join((PACKAGE / "config" / name).read_text() for name in ("models.py", "gateway.py"))
+    if (schema, key) in AT_LOADING:
+        text = "".join((PACKAGE / "config" / name).read_text() for name in ("models.py", "gateway.py", "peers.py"))
     else:
         text = "".join(sources().values())
     assert re.search(rf"\.{key}\b", text), f"{schema}.{key} is accepted but never read"

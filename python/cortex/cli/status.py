@@ -52,10 +52,11 @@ def print_status(fleet: dict[str, Any], *, now: float) -> None:
 def _device_rows(fleet: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for host in fleet["hosts"]:
         if not host["devices"]:
-            yield host["name"], host["health"], NONE, NONE, NONE
-        for place, device in enumerate(host["devices"]):
+            device = "(OpenAI server)" if host.get("kind") == "openai" else NONE
+            yield host["name"], host["health"], device, NONE, NONE
+        for place, one in enumerate(host["devices"]):
             name, health = (host["name"], host["health"]) if place == 0 else ("", "")
-            yield name, health, f"{device['index']} {device['name'] or device['kind']}", _memory(device), _load(device)
+            yield name, health, f"{one['index']} {one['name'] or one['kind']}", _memory(one), _load(one)
 
 
 def _memory(device: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from cortex.config.auth import AuthConfig, NeuronTlsConfig, TlsConfig, anchored
 from cortex.config.loader import Loaded, load
+from cortex.config.peers import NeuronPeer, checked_peers
 from cortex.errors import ConfigError
 
 __all__ = [
@@ -76,13 +77,6 @@ class AdmissionSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     replicate_after: Annotated[int, msgspec.Meta(ge=0)] = 8
 
 
-class NeuronPeer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[neurons]]`: one host daemon by name and base URL."""
-
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-    endpoint: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s]+/?$", examples=["http://beast:13131"])]
-
-
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of cortex.toml; relative file names stand beside the file."""
 
@@ -104,23 +98,13 @@ REFUSED = {
 
 
 def load_gateway(path: Path | None, environ: Mapping[str, str]) -> Loaded[GatewayConfig]:
-    """Read cortex.toml (`path`, else the default place if it is there) and `CORTEX_` overrides; raises ConfigError.
-
-    Hosts are told apart by name, and one host under two names would be counted twice: both are unique.
-    """
+    """Read cortex.toml (`path`, else the default place if it is there) and `CORTEX_` overrides; raises ConfigError."""
     loaded = load(GatewayConfig, path, default_path=DEFAULT_PATH, prefix="CORTEX_", environ=environ, refused=REFUSED)
-    names: set[str] = set()
-    endpoints: dict[str, str] = {}
-    for peer in loaded.config.neurons:
-        if peer.name in names:
-            raise ConfigError(f"{loaded.origin}: neuron {peer.name!r} is listed twice; give each host its own name")
-        names.add(peer.name)
-        other = endpoints.setdefault(peer.endpoint.rstrip("/"), peer.name)
-        if other != peer.name:
-            raise ConfigError(f"{loaded.origin}: neurons {other!r} and {peer.name!r} have the same endpoint")
-    if loaded.config.auth is not None:
-        _check_proxies(loaded.config.auth.trusted_proxies, loaded.origin)
-    return Loaded(_anchored(loaded.config, _folder(loaded)), loaded.path, loaded.warnings)
+    peers = checked_peers(loaded.config.neurons, environ, loaded.origin)
+    config = msgspec.structs.replace(loaded.config, neurons=peers)
+    if config.auth is not None:
+        _check_proxies(config.auth.trusted_proxies, loaded.origin)
+    return Loaded(_anchored(config, _folder(loaded)), loaded.path, loaded.warnings)
 
 
 def catalogue_path(loaded: Loaded[GatewayConfig]) -> Path | None:

@@ -23,7 +23,7 @@ def gateway_warnings(config: GatewayConfig, *, keys: int, tokens: Sequence[str])
         found.append('auth.mode = "open": everyone who can reach this gateway is answered without a key')
     if config.auth is not None and config.auth.mode == "keys" and not keys:
         found.append(f"no keys in {config.auth.keys_file}: nobody is answered; make one with `cortex keys add NAME`")
-    far = [peer.name for peer in config.neurons if not _is_local(_host(peer.endpoint))]
+    far = [peer.name for peer in config.neurons if peer.kind == "neuron" and not _is_local(_host(peer.endpoint))]
     if far and not tokens:
         found.append(
             f"no token is shared with {', '.join(far[:5])}: everyone who can reach these hosts may load and use "

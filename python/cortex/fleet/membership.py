@@ -1,6 +1,6 @@
 """Which hosts the fleet has, and what an operator wants: hosts cordoned or drained, models pinned."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -10,18 +10,18 @@ from cortex.fleet.state import Duty, Fleet, Host, located_in
 __all__ = ["duty_given", "hosts_listed", "pinned", "unpinned"]
 
 
-def hosts_listed(fleet: Fleet, endpoints: Mapping[str, str]) -> Fleet:
-    """The configuration's hosts by name. 1. One that stays is as it was; 2. one that moved is met anew, and our leases
-    there end as they would have; 3. one that left is forgotten, with what failed and what was pinned there."""
+def hosts_listed(fleet: Fleet, listed: Iterable[Host]) -> Fleet:
+    """The configuration's hosts. 1. One that stays is as it was; 2. one that moved is met anew, and our leases there
+    end as they would have; 3. one that left is forgotten, with what failed and what was pinned there."""
     hosts: dict[str, Host] = {}
-    for name, endpoint in endpoints.items():
-        known = fleet.hosts.get(name)
-        if known is not None and known.endpoint == endpoint:  # 1.
-            hosts[name] = known
-        elif known is not None:  # 2.
-            hosts[name] = Host(name=name, endpoint=endpoint, leases=known.leases, used=known.used, duty=known.duty)
-        else:
-            hosts[name] = Host(name=name, endpoint=endpoint)
+    for host in listed:
+        known = fleet.hosts.get(host.name)
+        if known is None:
+            hosts[host.name] = host
+        elif known.same_peer(host):  # 1.
+            hosts[host.name] = known
+        else:  # 2.
+            hosts[host.name] = replace(host, leases=known.leases, used=known.used, duty=known.duty)
     failures = {key: failure for key, failure in fleet.failures.items() if key[0] in hosts}  # 3.
     pins = frozenset(pin for pin in fleet.pins if pin[1] in hosts)
     return replace(fleet, hosts=hosts, failures=failures, pins=pins, located=located_in(hosts))

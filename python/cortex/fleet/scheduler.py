@@ -120,7 +120,7 @@ def decide(
         return Wait("contact")
     if not model.listed:  # 4.
         return _only_there(having, model.id)
-    return _place(fleet, model, policy, hosts, now)
+    return _place(fleet, model, policy, [host for host in hosts if host.ours], now)
 
 
 def _serve(
@@ -204,7 +204,7 @@ def _impossible(fleet: Fleet, model: Model, hosts: list[Host]) -> Reject:
         why = "No neurons are configured: see [[neurons]]."
         return Reject(kind=errors.ServiceUnavailable, message=why, retry_after=5.0)
     left_out = [host for host in fleet.hosts.values() if host not in hosts]
-    could = [host for host in left_out if not host.devices or feasible(fleet, profile, host)]
+    could = [host for host in left_out if _has_or_could(fleet, model, host)]
     if could:
         return Reject(kind=errors.ServiceUnavailable, message=_away(could), retry_after=5.0)
     if profile.pinned_on and not set(profile.pinned_on) & set(fleet.hosts):
@@ -220,6 +220,12 @@ def _impossible(fleet: Fleet, model: Model, hosts: list[Host]) -> Reject:
     return Reject(kind=errors.NeverFits, message=message, extras={"needed_bytes": needed, "total_bytes": largest})
 
 
+def _has_or_could(fleet: Fleet, model: Model, host: Host) -> bool:
+    if not host.ours:
+        return model.id in host.models
+    return not host.devices or feasible(fleet, model.profile, host)
+
+
 def _away(could: list[Host]) -> str:
     return f"No host can serve now: {', '.join(map(_trouble, could[:5]))}."
 
@@ -231,7 +237,8 @@ def _trouble(host: Host) -> str:
         return f"{host.name} is {host.status}"
     if host.duty is not Duty.ACTIVE:
         return f"{host.name} is {host.duty}"
-    return f"{host.name} failed the request" if host.devices else f"{host.name} has named no device yet"
+    named = host.devices or not host.ours
+    return f"{host.name} failed the request" if named else f"{host.name} has named no device yet"
 
 
 def _resting(fleet: Fleet, host: Host, model: str, now: float) -> Failure | None:

@@ -55,12 +55,15 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """One neuron. `models` is its own word; `leases` and `used` (last use's end) are this gateway's knowledge, `live`
-    the host's last figures and `reported` what of them is running or queued now. `downs` are the times at which it went
-    away lately, `held_until` what that costs it; `faults` are by model."""
+    """One neuron, or (`kind` openai) a server that is not ours: it has what it has, nothing is loaded there, and `only`
+    are the models (patterns) to take from it. `models` is its own word; `leases` and `used` (last use's end) are this
+    gateway's knowledge, `live` the host's last figures and `reported` what of them is running or queued now. `downs`
+    are the times at which it went away lately, `held_until` what that costs it; `faults` are by model."""
 
     name: str
     endpoint: str
+    kind: Literal["neuron", "openai"] = "neuron"
+    only: tuple[str, ...] = ()
     reach: Reach = Reach.UNKNOWN
     misses: int = 0
     status: Literal["ok", "draining", "failing"] = "ok"
@@ -77,6 +80,15 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     downs: tuple[float, ...] = ()
     held_until: float = 0.0
     faults: dict[str, Fault] = {}
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a neuron, which loads models when asked."""
+        return self.kind == "neuron"
+
+    def same_peer(self, other: "Host") -> bool:
+        """Whether both are the same entry of the configuration."""
+        return (self.endpoint, self.kind, self.only) == (other.endpoint, other.kind, other.only)
 
     @property
     def serving(self) -> bool:

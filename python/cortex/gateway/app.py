@@ -5,7 +5,7 @@ import ssl
 import time
 from pathlib import Path
 
-from cortex.config import GatewayConfig, GatewaySection, NeuronTlsConfig, ResponsesConfig, split_address
+from cortex.config import GatewaySection, NeuronTlsConfig, ResponsesConfig, split_address
 from cortex.config.keys import Keyring
 from cortex.config.source import GatewayFiles, GatewaySource
 from cortex.fleet.catalogue import catalogue_of
@@ -23,6 +23,7 @@ from cortex.gateway.lifecycle import Lifecycle
 from cortex.gateway.listing import Listing
 from cortex.gateway.metrics import Metrics
 from cortex.gateway.neurons import NeuronClient
+from cortex.gateway.peers import credentials, hosts, strangers
 from cortex.gateway.poller import Poller
 from cortex.gateway.reload import Reloader
 from cortex.gateway.response_store import ResponseStore
@@ -45,11 +46,12 @@ class Gateway:
     ) -> None:
         config, settings = files.config, files.config.gateway
         self._files = files
-        self.board = Board(hosts_listed(Fleet(), _endpoints(config)))
+        self.board = Board(hosts_listed(Fleet(), hosts(config)))
         self.metrics = Metrics(lambda: self.board.fleet)
         self._reloader = None if source is None else Reloader(source, files, self._apply, self.metrics)
         self._client = UpstreamClient(tls=_host_tls(config.neuron_tls))
-        self._client.credentials = _credentials(files)
+        self._client.credentials = credentials(files)
+        self._client.strangers = strangers(config)
         self._neurons = NeuronClient(self._client)
         self._poller = Poller(self.board, self._neurons, poll_seconds=settings.poll_secs)
         self._lifecycle = Lifecycle(
@@ -112,13 +114,14 @@ class Gateway:
         config = files.config
         self._access.configure(config.auth, Keyring(files.keys))
         self._files = files
-        self._client.credentials = _credentials(files)
+        self._client.credentials = credentials(files)
+        self._client.strangers = strangers(config)
         self._dispatcher.policy = _policy(files)
         self._dispatcher.wait_seconds = config.gateway.load_wait_secs
         self._dispatcher.lines.limits = config.admission
         self._lifecycle.defrag_after = config.eviction.defrag_after_cycles
         self._poller.pause_seconds = config.gateway.poll_secs
-        self.board.apply(hosts_listed, _endpoints(config))
+        self.board.apply(hosts_listed, hosts(config))
         self._poller.follow_hosts()
 
     @property
@@ -191,17 +194,6 @@ def _api_server(app: App, settings: GatewaySection, listener: socket.socket | No
 
 def _host_tls(section: NeuronTlsConfig | None) -> ssl.SSLContext | None:
     return None if section is None else client_context(ca=section.ca, cert=section.cert, key=section.key)
-
-
-def _credentials(files: GatewayFiles) -> dict[str, dict[str, str]]:
-    """The token for each host, by origin: it goes nowhere else."""
-    if not files.tokens:
-        return {}
-    return {endpoint: {"authorization": f"Bearer {files.tokens[0]}"} for endpoint in _endpoints(files.config).values()}
-
-
-def _endpoints(config: GatewayConfig) -> dict[str, str]:
-    return {peer.name: peer.endpoint.rstrip("/") for peer in config.neurons}
 
 
 def _policy(files: GatewayFiles) -> Policy:

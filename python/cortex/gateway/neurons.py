@@ -1,8 +1,9 @@
 """Neurons: the management calls to a host, typed, each with its own deadline; the host's errors as our classes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +22,7 @@ from cortex.protocol import (
     UnloadRequest,
     UnloadResult,
 )
+from cortex.types import ModelState
 
 __all__ = [
     "LOAD_SECONDS",
@@ -51,6 +53,28 @@ class NoSuchRoute(UpstreamError):
 
 class _Count(msgspec.Struct, frozen=True):
     count: int
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    n_ctx: int | None = None
+    n_ctx_train: int | None = None
+
+
+class _Served(msgspec.Struct, frozen=True):
+    id: str
+    max_model_len: int | None = None
+    context_length: int | None = None
+    meta: _Meta | None = None
+
+    def entry(self) -> ModelEntry:
+        """As a model of a host; servers say its window in different words."""
+        meta = self.meta or _Meta()
+        window = self.max_model_len or self.context_length or meta.n_ctx or meta.n_ctx_train
+        return ModelEntry(id=self.id, status=ModelState.LOADED, harness="openai", context_length=window)
+
+
+class _ServedList(msgspec.Struct, frozen=True):
+    data: tuple[_Served, ...]
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -108,6 +132,12 @@ class NeuronClient:
     async def models(self, endpoint: str) -> tuple[ModelEntry, ...]:
         """`GET /models`."""
         return await self._get(endpoint, "/models", tuple[ModelEntry, ...])
+
+    async def served(self, endpoint: str, only: Sequence[str]) -> tuple[ModelEntry, ...]:
+        """`GET /v1/models` of a server that is not ours; those that one of the patterns names, without any all."""
+        found = await self._get(endpoint, "/v1/models", _ServedList)
+        wanted = [one for one in found.data if not only or any(fnmatchcase(one.id, name) for name in only)]
+        return tuple(one.entry() for one in wanted)
 
     async def load(self, endpoint: str, request: LoadRequest) -> LoadResult:
         """`POST /models/load`; may take as long as a download."""

@@ -2,7 +2,7 @@
 
 Watchers do not wait for each other; each call has its own deadline. A watcher's round:
 1. discovery, models and health: one success is up, a refused connection is down at once, silence is a miss;
-2. follow the host's events until they end;
+2. follow the host's events until they end (a server that is not ours has none);
 3. after a stream that ended look again at once, else pause (jittered), or until somebody pokes.
 """
 
@@ -39,7 +39,7 @@ class _Loss(Protocol):
 
 
 class _Watcher(NamedTuple):
-    endpoint: str
+    host: Host
     poke: asyncio.Event
     task: asyncio.Task[None]
 
@@ -62,12 +62,12 @@ class Poller:
         """Watch the hosts that the fleet has now: a new or moved one from now on, one that left no more."""
         hosts = self._board.fleet.hosts
         for name, watcher in list(self._watchers.items()):
-            if name not in hosts or hosts[name].endpoint != watcher.endpoint:
+            if name not in hosts or not hosts[name].same_peer(watcher.host):
                 self._end(self._watchers.pop(name).task)
         for name, host in hosts.items():
             if name not in self._watchers:
                 task = asyncio.get_running_loop().create_task(self._watch(name), name=f"watch {name}")
-                self._watchers[name] = _Watcher(host.endpoint, asyncio.Event(), task)
+                self._watchers[name] = _Watcher(host, asyncio.Event(), task)
 
     async def close(self) -> None:
         """Stop watching."""
@@ -98,16 +98,20 @@ class Poller:
         things meanwhile."""
         if name not in self._board.fleet.hosts:
             return False
-        endpoint = self._host(name).endpoint
+        asked = self._host(name)
         try:
-            found = await self._neurons.discovery(endpoint)
-            health = await self._neurons.health(endpoint)
-            models = await self._neurons.models(endpoint)
+            return await (self._ask(asked) if asked.ours else self._ask_server(asked))
         except CortexError as error:
-            self._no_answer(name, endpoint, error)
+            self._no_answer(asked, error)
             return False
-        host = self._board.fleet.hosts.get(name)
-        if host is None or host.endpoint != endpoint:  # another host by now
+
+    async def _ask(self, asked: Host) -> bool:
+        name, endpoint = asked.name, asked.endpoint
+        found = await self._neurons.discovery(endpoint)
+        health = await self._neurons.health(endpoint)
+        models = await self._neurons.models(endpoint)
+        host = self._still(asked)
+        if host is None:
             return False
         self._apply(name, discovered, found)
         if host.epoch != health.epoch or host.revision <= health.revision:
@@ -115,9 +119,22 @@ class Poller:
             self._board.apply(health_seen, name, health)
         return True
 
-    def _no_answer(self, name: str, endpoint: str, error: CortexError) -> None:
-        host = self._board.fleet.hosts.get(name)
-        if host is None or host.endpoint != endpoint:
+    async def _ask_server(self, asked: Host) -> bool:
+        """A server that is not ours only says what it serves."""
+        models = await self._neurons.served(asked.endpoint, asked.only)
+        if self._still(asked) is None:
+            return False
+        self._apply(asked.name, models_seen, models)
+        return True
+
+    def _still(self, asked: Host) -> Host | None:
+        """The host, unless it left the configuration meanwhile, or is another one by now."""
+        host = self._board.fleet.hosts.get(asked.name)
+        return host if host is not None and host.same_peer(asked) else None
+
+    def _no_answer(self, asked: Host, error: CortexError) -> None:
+        name = asked.name
+        if self._still(asked) is None:
             return
         if isinstance(error, UpstreamUnreachable):
             self._note(name, refused, "refuses connections")
@@ -128,7 +145,7 @@ class Poller:
         while True:
             again = False
             try:
-                if await self.refresh(name):  # 1.
+                if await self.refresh(name) and self._host(name).ours:  # 1.
                     again = await self._follow(name)  # 2.
             except Exception:
                 _log.exception("watching %s failed", name)

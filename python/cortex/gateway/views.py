@@ -118,6 +118,7 @@ def fleet_view(catalogue: Catalogue, fleet: Fleet) -> dict[str, Any]:
 def _host(host: Host) -> dict[str, Any]:
     return {
         "name": host.name,
+        "kind": host.kind,
         "endpoint": host.endpoint,
         "health": host.reach.value if host.reach is not Reach.UP or host.status == "ok" else host.status,
         "duty": host.duty,

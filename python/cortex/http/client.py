@@ -81,13 +81,15 @@ class UpstreamResponse:
 class UpstreamClient:
     """One connection pool for the process; follows no redirects, trusts no proxy variables, unpacks nothing.
 
-    `credentials` are headers by origin (`http://host:port`), sent there and nowhere else; `tls` is for https.
+    `credentials` are headers by origin (`http://host:port`), sent there and nowhere else; `tls` is for https, but for
+    `strangers` (origins), whose certificates are the system's to judge.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._tls = tls
         self.credentials: Mapping[str, Mapping[str, str]] = {}
+        self.strangers: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> "UpstreamClient":
         return self
@@ -119,11 +121,13 @@ class UpstreamClient:
         connect and on each silence. Leaving the block early closes the connection, so the host sees it at once.
         Raises UpstreamUnreachable (nothing was sent), UpstreamLost, UpstreamMalformed."""
         where = _where(url)
-        own = self.credentials.get(_origin(url), NO_HEADERS)
+        origin = _origin(url)
+        own = self.credentials.get(origin, NO_HEADERS)
+        trust = True if self._tls is None or origin in self.strangers else self._tls
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds, sock_read=idle_seconds)
         with _mapped(where):
             response = await self._open_session().request(
-                method, url, headers={**headers, **own}, data=body, timeout=timeout, allow_redirects=False
+                method, url, headers={**headers, **own}, data=body, timeout=timeout, allow_redirects=False, ssl=trust
             )
         try:
             yield UpstreamResponse(response, where)
@@ -136,7 +140,6 @@ class UpstreamClient:
                 limit=0,
                 keepalive_timeout=_KEEPALIVE_SECONDS,
                 socket_factory=_probed_socket,
-                ssl=True if self._tls is None else self._tls,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

@@ -196,3 +196,23 @@ def test_an_empty_fleet_says_where_hosts_are_written_down() -> None:
     decision = ask(fleet())
     assert isinstance(decision, Reject)
     assert "[[neurons]]" in decision.message
+
+
+def test_a_server_that_is_not_ours_is_served_from_and_never_loaded_on() -> None:
+    server = host("cloud", kind="openai", models=(loaded("a", 0),))
+    model = listed("a", 10)
+    assert decide(fleet(server, host("beast", 100)), model, policy(model), now=NOW) == Serve("cloud")
+    excluded = frozenset({"cloud"})
+    assert isinstance(decide(fleet(server, host("beast", 100)), model, policy(model), now=NOW, exclude=excluded), Load)
+    alone = decide(fleet(server), model, policy(model), now=NOW, exclude=excluded)
+    assert isinstance(alone, Reject)
+    assert (alone.status, "cloud failed the request" in alone.message) == (503, True)
+    down = decide(
+        fleet(host("cloud", kind="openai", models=(loaded("a", 0),), reach=Reach.DOWN)), model, policy(model), now=NOW
+    )
+    assert isinstance(down, Reject)
+    assert (down.status, "cloud is down" in down.message) == (503, True)
+    other = listed("b", 10)
+    never = decide(fleet(server), other, policy(other), now=NOW)
+    assert isinstance(never, Reject)
+    assert never.status == 422

@@ -69,7 +69,7 @@ def test_nobody_is_lost_where_every_circuit_is_open() -> None:
 
 
 def test_a_host_that_left_the_configuration_has_no_faults() -> None:
-    gone = hosts_listed(BOTH, {"quad": "http://quad:13131"})
+    gone = hosts_listed(BOTH, [BOTH.hosts["quad"]])
     assert request_failed(gone, "beast", "a", now=NOW) == gone
     assert request_served(gone, "beast", "a") == gone
 
