@@ -73,7 +73,7 @@ pub fn inspect(
         architecture: shape.architecture,
         name: shape.name,
         quantisation: quantisation(&file),
-        layers: shape.layers,
+        layers: shape.layers.len(),
         hidden: shape.hidden,
         vocab: shape.vocab,
         context_length: context,

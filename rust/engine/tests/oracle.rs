@@ -136,10 +136,30 @@ fn check_greedy(lone: &Lone, prompt: &Value, tolerance: Tolerance) {
 
 fn check_shared(family: &str, model: &str, expected: &str, tolerance: Tolerance) {
     if let Some(folder) = shared_fixture(&format!("models/{family}")) {
+        eprintln!("{family} {model}");
         check(&folder.join(model), &folder.join(expected), tolerance);
     }
 }
 
+/// Causal families of the shared folder, from safetensors.
+const FAMILIES: [&str; 16] = [
+    "llama",
+    "llama-rope3",
+    "llama-wide",
+    "mistral",
+    "qwen2",
+    "qwen2-yarn",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "gemma3-pattern6",
+    "phi3",
+    "phi3-longrope",
+    "smollm3",
+    "olmo2",
+    "granite",
+    "glm4",
+];
 #[test]
 fn our_own_copy_gives_the_reference_outputs() {
     let folder = own_model();
@@ -157,15 +177,7 @@ fn our_own_copy_gives_the_reference_outputs() {
 
 #[test]
 fn safetensors_models_are_exact() {
-    for family in [
-        "llama",
-        "llama-rope3",
-        "llama-wide",
-        "mistral",
-        "qwen2",
-        "qwen3",
-    ] {
-        eprintln!("{family}");
+    for family in FAMILIES {
         check_shared(
             family,
             "model.safetensors",
@@ -177,90 +189,72 @@ fn safetensors_models_are_exact() {
 
 #[test]
 fn bf16_safetensors_with_f32_compute_are_exact() {
-    check_shared(
-        "qwen3",
-        "bf16/model.safetensors",
-        "bf16/expected.json",
-        Tolerance::Exact,
-    );
-    check_shared(
-        "llama-rope3",
-        "bf16/model.safetensors",
-        "bf16/expected.json",
-        Tolerance::Exact,
-    );
+    for family in ["qwen3", "llama-rope3", "gemma3"] {
+        check_shared(
+            family,
+            "bf16/model.safetensors",
+            "bf16/expected.json",
+            Tolerance::Exact,
+        );
+    }
 }
 
 #[test]
 fn float_gguf_files_are_exact() {
-    check_shared("llama", "model-f32.gguf", "expected.json", Tolerance::Exact);
-    for family in ["llama-rope3", "qwen2", "qwen3"] {
+    for family in ["llama", "llama-rope3", "qwen2", "qwen3", "gemma3-pattern6"] {
         check_shared(family, "model-f32.gguf", "expected.json", Tolerance::Exact);
     }
-    check_shared(
-        "qwen2",
-        "model-bf16.gguf",
-        "expected-bf16.json",
-        Tolerance::Exact,
-    );
-    check_shared(
-        "llama",
-        "model-f16.gguf",
-        "expected-f16.json",
-        Tolerance::Exact,
-    );
-    check_shared(
-        "llama",
-        "model-bf16.gguf",
-        "expected-bf16.json",
-        Tolerance::Exact,
-    );
+    for (family, ty) in [("qwen2", "bf16"), ("llama", "f16"), ("llama", "bf16")] {
+        check_twin(family, ty, Tolerance::Exact);
+    }
+}
+
+fn check_twin(family: &str, ty: &str, tolerance: Tolerance) {
+    let (model, expected) = (format!("model-{ty}.gguf"), format!("expected-{ty}.json"));
+    check_shared(family, &model, &expected, tolerance);
 }
 
 #[test]
 fn quantised_gguf_files_stay_within_the_noise_of_8_bit_activations() {
-    for ty in ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "mxfp4", "mixed"] {
-        eprintln!("llama {ty}");
-        check_shared(
+    let twins: [(&str, &[&str]); 6] = [
+        (
             "llama",
-            &format!("model-{ty}.gguf"),
-            &format!("expected-{ty}.json"),
-            Tolerance::Quantised,
-        );
-    }
-    for (family, ty) in [
-        ("llama-rope3", "q8_0"),
-        ("qwen3", "q4_0"),
-        ("qwen3", "q5_1"),
-        ("qwen3", "q8_0"),
-    ] {
-        eprintln!("{family} {ty}");
-        check_shared(
-            family,
-            &format!("model-{ty}.gguf"),
-            &format!("expected-{ty}.json"),
-            Tolerance::Quantised,
-        );
-    }
-    for ty in ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"] {
-        eprintln!("qwen2 {ty}");
-        check_shared(
-            "qwen2",
-            &format!("model-{ty}.gguf"),
-            &format!("expected-{ty}.json"),
-            Tolerance::Quantised,
-        );
-    }
-    for ty in [
-        "iq4_nl", "iq4_xs", "q2_k", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k",
-    ] {
-        eprintln!("llama-wide {ty}");
-        check_shared(
+            &["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "mxfp4", "mixed"],
+        ),
+        ("llama-rope3", &["q8_0"]),
+        ("qwen3", &["q4_0", "q5_1", "q8_0"]),
+        ("qwen2", &["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"]),
+        ("gemma3-pattern6", &["q4_0", "q5_0", "q8_0"]),
+        (
             "llama-wide",
-            &format!("model-{ty}.gguf"),
-            &format!("expected-{ty}.json"),
-            Tolerance::Quantised,
-        );
+            &[
+                "iq4_nl", "iq4_xs", "q2_k", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k",
+            ],
+        ),
+    ];
+    for (family, types) in twins {
+        for ty in types {
+            check_twin(family, ty, Tolerance::Quantised);
+        }
+    }
+}
+
+/// Each typical mistake moves an output of the longest prompt further than the tolerance lets through.
+#[test]
+fn the_tolerance_would_catch_typical_mistakes() {
+    for family in FAMILIES {
+        let Some(path) = shared_fixture(&format!("models/{family}/expected.json")) else {
+            continue;
+        };
+        let expected = json(&path);
+        let mistakes = expected["discriminates"].as_array().unwrap();
+        assert!(!mistakes.is_empty(), "{family}");
+        for mistake in mistakes {
+            let moved = mistake["max_abs_any"].as_f64().unwrap() as f32;
+            assert!(moved > 2.0 * EXACT, "{family}: {}", mistake["mutation"]);
+        }
+        let noise = expected["noise"]["float64"].as_f64().unwrap() as f32;
+        assert!(noise < EXACT / 2.0, "{family}: rounding moves {noise}");
     }
 }
 

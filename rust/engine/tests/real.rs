@@ -1,11 +1,11 @@
-//! SmolLM2-135M-Instruct against the references, and what it says through the engine.
+//! Real models: SmolLM2-135M-Instruct against the references, and what it and Gemma 3 270M say through the engine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
 use common::client::load;
-use common::{Lone, ids, json, log_prob, shared_fixture, smollm2};
+use common::{Lone, gemma3, ids, json, log_prob, shared_fixture, smollm2};
 use cortex_engine::SamplingParams;
 use cortex_engine::model::Outputs;
 
@@ -86,6 +86,25 @@ fn the_capital_of_france_is_paris() {
     assert_eq!(ending.reason, cortex_engine::FinishReason::Stop);
     assert_eq!(ending.prompt_tokens, prompt.len());
     assert_eq!(ending.completion_tokens, answer.tokens as usize);
+}
+
+#[test]
+fn gemma_continues_what_it_knows_also_beyond_its_window() {
+    let Some(path) = gemma3() else {
+        return;
+    };
+    let mut client = load(&path, |options| options.context_length = Some(2048));
+    let filler = "The sea was calm and the ship sailed on. ".repeat(80);
+    for (before, question, answer) in [
+        ("", "The capital of France is", "Paris"),
+        ("", "Monday, Tuesday, Wednesday, Thursday,", "Friday"),
+        (filler.as_str(), "1, 2, 3, 4, 5, 6,", "7"),
+    ] {
+        let text = format!("{before}{question}");
+        let prompt = client.engine.encode_text(&text, true, false).unwrap();
+        let found = client.ask(&prompt, &SamplingParams::greedy(8)).text;
+        assert!(found.contains(answer), "{question} {found}");
+    }
 }
 
 #[test]

@@ -31,10 +31,23 @@ thread_local! {
     static STATE: RefCell<State> = RefCell::default();
 }
 
-/// `out` and `q` are `[t, heads, head_dim]`; query head `h` reads key head `h / (heads / kv_heads)`.
-///
-/// A `window` of `w` lets a position see itself and the `w - 1` before it. With a `softcap` of `c` scores become
-/// `c * tanh(score / c)`. Rows that belong to no sequence are not written; no row may belong to two.
+/// How scores are made of products, and who sees what.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AttentionParameters<'a> {
+    /// Query heads; query head `h` reads key head `h / (heads / kv_heads)`.
+    pub heads: usize,
+    /// Factor of the products.
+    pub scale: f32,
+    /// With `w` a position sees itself and the `w - 1` before it.
+    pub window: Option<usize>,
+    /// With `c` scores become `c * tanh(score / c)`.
+    pub softcap: Option<f32>,
+    /// A score for each query head that takes weight and has no value.
+    pub sinks: Option<&'a [f32]>,
+}
+
+/// `out` and `q` are `[t, heads, head_dim]`. Rows that belong to no sequence are not written; no row may belong to
+/// two.
 ///
 /// # Errors
 /// If sizes do not fit together, a row, position or block does not exist, or a window is of no position.
@@ -46,12 +59,10 @@ pub fn paged_attention(
     v_cache: &[f32],
     layout: &KvLayout,
     sequences: &[AttentionSequence<'_>],
-    heads: usize,
-    scale: f32,
-    window: Option<usize>,
-    softcap: Option<f32>,
+    parameters: &AttentionParameters<'_>,
     out: &mut [f32],
 ) -> Result<(), KernelError> {
+    let AttentionParameters { heads, window, .. } = *parameters;
     let blocks = layout.blocks(k_cache, v_cache)?;
     let width = shape::product("heads * head_dim", heads, layout.head_dim)?;
     let rows = shape::rows("q", q.len(), width)?;
@@ -59,6 +70,8 @@ pub fn paged_attention(
     let group = shape::rows("heads", heads, layout.kv_heads)?;
     shape::positive("heads", group)?;
     shape::positive("window", window.unwrap_or(1))?;
+    let sinks = parameters.sinks;
+    shape::same("sinks", heads, sinks.map_or(heads, <[f32]>::len))?;
     let ranges = ranges(sequences, rows, blocks, layout.block_size)?;
     let call = Call {
         q,
@@ -67,8 +80,12 @@ pub fn paged_attention(
         layout: *layout,
         heads,
         group,
-        scoring: Scoring { scale, softcap },
+        scoring: Scoring {
+            scale: parameters.scale,
+            softcap: parameters.softcap,
+        },
         window,
+        sinks,
         out: out.as_mut_ptr(),
         level: simd_level(),
     };

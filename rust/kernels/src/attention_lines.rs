@@ -1,6 +1,6 @@
 //! Arithmetic of a line of attention, which is one head of one query, with one block of the cache.
 
-use crate::math::{exp, largest, multiply_add, sum};
+use crate::math::{exp, largest, multiply_add, softcap, sum};
 
 /// Positions `from..to` of a block, seen by a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +33,12 @@ pub(crate) struct Running {
 
 impl Scoring {
     #[inline(always)]
-    pub fn apply(self, products: &mut [f32]) {
+    pub fn apply<const FUSED: bool>(self, products: &mut [f32]) {
         for product in products.iter_mut() {
             *product *= self.scale;
         }
         if let Some(cap) = self.softcap {
-            for score in products {
-                *score = cap * (*score / cap).tanh();
-            }
+            softcap::<FUSED>(products, cap);
         }
     }
 }
@@ -51,6 +49,14 @@ impl Running {
         largest: f32::NEG_INFINITY,
         total: 0.0,
     };
+
+    /// After a score that has no value.
+    pub fn sink(score: f32) -> Self {
+        Self {
+            largest: score,
+            total: 1.0,
+        }
+    }
 
     /// Turn a block's scores into weights, zero for what is not seen, and shrink the sums of what came before.
     #[inline(always)]

@@ -23,6 +23,7 @@ pub(crate) struct Call<'a> {
     pub group: usize,
     pub scoring: Scoring,
     pub window: Option<usize>,
+    pub sinks: Option<&'a [f32]>,
     pub out: *mut f32,
     pub level: SimdLevel,
 }
@@ -100,6 +101,14 @@ impl Task<'_> {
         ((self.range.row + query) * heads + self.head * group + one) * self.call.layout.head_dim
     }
 
+    /// A line before its first block.
+    fn first(self, line: usize) -> Running {
+        let group = self.call.group;
+        let head = self.head * group + line % group;
+        let sinks = self.call.sinks;
+        sinks.map_or(Running::START, |sinks| Running::sink(sinks[head]))
+    }
+
     /// What a line sees of the block that begins at position `start`.
     fn seen(self, line: usize, start: usize) -> Seen {
         let size = self.call.layout.block_size;
@@ -137,7 +146,9 @@ unsafe fn attend<V: Vector>(task: Task<'_>, state: &mut State) {
     state.sums.clear();
     state.sums.resize(lines * dim, 0.0);
     state.running.clear();
-    state.running.resize(lines, Running::START);
+    state
+        .running
+        .extend((0..lines).map(|line| task.first(line)));
     state.scores.resize(TOGETHER * size, 0.0);
     let first = call
         .window
@@ -186,7 +197,11 @@ unsafe fn meet<V: Vector, const N: usize>(
     scores.fill(0.0);
     // SAFETY: as the caller promised.
     unsafe { add_products::<V, N>(lines(scores, size), queries, block.keys) };
-    task.call.scoring.apply(scores);
+    if V::FUSED {
+        task.call.scoring.apply::<true>(scores);
+    } else {
+        task.call.scoring.apply::<false>(scores);
+    }
     let sums = &mut state.sums[line * dim..(line + N) * dim];
     for i in (0..N).filter(|i| !seen[*i].nothing()) {
         let scores = &mut scores[i * size..(i + 1) * size];

@@ -38,6 +38,17 @@ pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
     if x > 88.0 { f32::INFINITY } else { result }
 }
 
+/// Every value becomes `cap * tanh(value / cap)`, right to a few units in the last place of `cap`.
+#[inline(always)]
+pub(crate) fn softcap<const FUSED: bool>(values: &mut [f32], cap: f32) {
+    let twice = 2.0 / cap;
+    for value in values {
+        let power = exp::<FUSED>(*value * twice);
+        // At infinity the quotient is 0, as it should be.
+        *value = cap - 2.0 * cap / (power + 1.0);
+    }
+}
+
 /// The sum in 16 lanes and then over them: an order that vector code can keep.
 #[inline(always)]
 pub(crate) fn sum_of_squares<const FUSED: bool>(x: &[f32]) -> f32 {
@@ -113,6 +124,23 @@ mod tests {
         assert_eq!(exp::<false>(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp::<false>(f32::INFINITY), f32::INFINITY);
         assert!(exp::<false>(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn softcaps_follow_the_tangent_and_end_at_the_cap() {
+        for cap in [0.5, 6.0, 50.0_f32] {
+            let mut values: Vec<f32> = (-400..=400).map(|step| step as f32 / 2.0).collect();
+            let inputs = values.clone();
+            softcap::<false>(&mut values, cap);
+            for (found, x) in values.iter().zip(&inputs) {
+                let expected = f64::from(cap) * (f64::from(*x) / f64::from(cap)).tanh();
+                assert!((f64::from(*found) - expected).abs() < 5e-7 * f64::from(cap));
+            }
+        }
+        let mut ends = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        softcap::<false>(&mut ends, 3.0);
+        assert_eq!(ends[..2], [3.0, -3.0]);
+        assert!(ends[2].is_nan());
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! RMS norm and the gated activation.
+//! RMS norm, and shares of rows for the threads.
 
 use std::sync::Mutex;
 
-use crate::math::{exp, sum_of_squares};
+use crate::math::sum_of_squares;
 use crate::simd::simd_level;
 use crate::{KernelError, Pool, SimdLevel, shape};
 
@@ -44,26 +44,8 @@ pub fn add_rms_norm(
     rms_norm(pool, residual, weight, eps, out)
 }
 
-/// `out [m, f] = silu(gate) * up` for `gate_up [m, 2 f]`, the gates of a row before its ups.
-pub fn silu_mul(
-    pool: &Pool,
-    gate_up: &[f32],
-    f: usize,
-    out: &mut [f32],
-) -> Result<(), KernelError> {
-    let both = shape::product("2 * f", 2, f)?;
-    let rows = shape::rows("out", out.len(), f)?;
-    let len = shape::product("gate_up", rows, both)?;
-    shape::same("gate_up", len, gate_up.len())?;
-    let level = simd_level();
-    shared_rows(pool, (gate_up, both), (out, f), &|gate_up, out| {
-        activate(level, gate_up, f, out);
-    });
-    Ok(())
-}
-
 /// Call `work` for shares of rows of `x` and `out`, each given with its width.
-fn shared_rows(
+pub(crate) fn shared_rows(
     pool: &Pool,
     (x, x_width): (&[f32], usize),
     (out, out_width): (&mut [f32], usize),
@@ -111,32 +93,6 @@ fn norm_plain<const FUSED: bool>(x: &[f32], weight: &[f32], eps: f32, out: &mut 
         let scale = 1.0 / (square / width as f32 + eps).sqrt();
         for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
             *out = x * scale * weight;
-        }
-    }
-}
-
-fn activate(level: SimdLevel, gate_up: &[f32], f: usize, out: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if level >= SimdLevel::Avx2 {
-        // SAFETY: the processor has AVX2 and FMA.
-        return unsafe { activate_avx2(gate_up, f, out) };
-    }
-    let _ = level;
-    activate_plain::<false>(gate_up, f, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn activate_avx2(gate_up: &[f32], f: usize, out: &mut [f32]) {
-    activate_plain::<true>(gate_up, f, out);
-}
-
-#[inline(always)]
-fn activate_plain<const FUSED: bool>(gate_up: &[f32], f: usize, out: &mut [f32]) {
-    for (gate_up, out) in gate_up.chunks_exact(2 * f).zip(out.chunks_exact_mut(f)) {
-        let (gate, up) = gate_up.split_at(f);
-        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-            *out = gate / (1.0 + exp::<FUSED>(-gate)) * up;
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Paged attention against plain arithmetic over the same keys and values.
 #![allow(clippy::unwrap_used)]
 
-use cortex_kernels::{AttentionSequence, KvLayout, Pool, kv_write, paged_attention};
+use cortex_kernels::{
+    AttentionParameters, AttentionSequence, KvLayout, Pool, kv_write, paged_attention,
+};
 use proptest::prelude::*;
 
 /// One sequence: context and how many of its last tokens are queries.
@@ -77,7 +79,25 @@ fn batch(layout: KvLayout, heads: usize, lengths: &[Lengths]) -> Batch {
     }
 }
 
+fn parameters(
+    heads: usize,
+    window: Option<usize>,
+    softcap: Option<f32>,
+) -> AttentionParameters<'static> {
+    AttentionParameters {
+        heads,
+        scale: 0.3,
+        window,
+        softcap,
+        sinks: None,
+    }
+}
+
 fn attend(batch: &Batch, threads: usize, window: Option<usize>, softcap: Option<f32>) -> Vec<f32> {
+    attend_with(batch, threads, &parameters(batch.heads, window, softcap))
+}
+
+fn attend_with(batch: &Batch, threads: usize, parameters: &AttentionParameters<'_>) -> Vec<f32> {
     let mut row = 0;
     let sequences = batch
         .sequences
@@ -102,17 +122,20 @@ fn attend(batch: &Batch, threads: usize, window: Option<usize>, softcap: Option<
         &batch.values,
         &batch.layout,
         &sequences,
-        batch.heads,
-        0.3,
-        window,
-        softcap,
+        parameters,
         &mut out,
     )
     .unwrap();
     out
 }
 
-fn reference(batch: &Batch, window: Option<usize>, softcap: Option<f32>) -> Vec<f64> {
+fn reference(batch: &Batch, parameters: &AttentionParameters<'_>) -> Vec<f64> {
+    let AttentionParameters {
+        window,
+        softcap,
+        sinks,
+        ..
+    } = *parameters;
     let (dim, kv_heads) = (batch.layout.head_dim, batch.layout.kv_heads);
     let (mut out, mut row) = (Vec::new(), 0);
     for ((_, (context, queries)), (keys, values)) in batch.sequences.iter().zip(&batch.plain) {
@@ -133,7 +156,8 @@ fn reference(batch: &Batch, window: Option<usize>, softcap: Option<f32>) -> Vec<
                     cap.map_or(score, |cap| cap * (score / cap).tanh()).exp()
                 });
                 let weights: Vec<f64> = scores.collect();
-                let total: f64 = weights.iter().sum();
+                let sink = sinks.map_or(0.0, |sinks| f64::from(sinks[head]).exp());
+                let total: f64 = weights.iter().sum::<f64>() + sink;
                 for place in 0..dim {
                     let terms = (start..end)
                         .zip(&weights)
@@ -158,12 +182,17 @@ proptest! {
         (kv_heads, group) in (1..3usize, 1..4usize),
         window in prop::option::of(1..50usize),
         softcap in prop::option::of(Just(2.0f32)),
+        sinks in prop::option::of(prop::collection::vec(-3.0..3.0f32, 6)),
     ) {
         let lengths: Vec<Lengths> = lengths.into_iter().map(|(context, queries)| (context, queries.min(context))).collect();
         let layout = KvLayout { block_size, kv_heads, head_dim };
         let batch = batch(layout, kv_heads * group, &lengths);
-        let found = attend(&batch, 2, window, softcap);
-        for (found, expected) in found.iter().zip(reference(&batch, window, softcap)) {
+        let parameters = AttentionParameters {
+            sinks: sinks.as_deref().map(|sinks| &sinks[..batch.heads]),
+            ..parameters(batch.heads, window, softcap)
+        };
+        let found = attend_with(&batch, 2, &parameters);
+        for (found, expected) in found.iter().zip(reference(&batch, &parameters)) {
             prop_assert!((f64::from(*found) - expected).abs() < 1e-5, "{} instead of {}", found, expected);
         }
     }
@@ -198,10 +227,7 @@ fn a_query_sees_the_same_alone_in_a_batch_and_in_chunks() {
                 &whole.values,
                 &layout,
                 &lone,
-                6,
-                0.3,
-                None,
-                None,
+                &parameters(6, None, None),
                 &mut out,
             )
             .unwrap();
@@ -274,10 +300,7 @@ fn what_does_not_exist_or_is_claimed_twice_is_refused() {
             &cache,
             &layout,
             sequences,
-            1,
-            1.0,
-            window,
-            None,
+            &parameters(1, window, None),
             &mut out,
         )
     };
@@ -308,4 +331,22 @@ fn what_does_not_exist_or_is_claimed_twice_is_refused() {
     assert!(attend(&[sequence, sequence]).is_err());
     assert!(attend_in(Some(1), &[sequence]).is_ok());
     assert!(attend_in(Some(0), &[sequence]).is_err());
+    let one_head = parameters(1, None, None);
+    let two_sinks = AttentionParameters {
+        sinks: Some(&[0.0; 2]),
+        ..one_head
+    };
+    let mut out = [0.0; 8];
+    let pool = Pool::new(1);
+    let refused = paged_attention(
+        &pool,
+        &[0.0; 8],
+        &cache,
+        &cache,
+        &layout,
+        &[sequence],
+        &two_sinks,
+        &mut out,
+    );
+    assert!(refused.is_err());
 }

@@ -1,7 +1,7 @@
-//! Norms and the gated activation against plain arithmetic in f64.
+//! Norms and gated activations against plain arithmetic in f64.
 #![allow(clippy::unwrap_used)]
 
-use cortex_kernels::{KernelError, Pool, add_rms_norm, rms_norm, silu_mul};
+use cortex_kernels::{Gate, KernelError, Pool, add_rms_norm, gated, rms_norm, softcap};
 use proptest::prelude::*;
 
 fn plain_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f64> {
@@ -54,19 +54,48 @@ proptest! {
     }
 
     #[test]
-    fn gates_open_by_their_sigmoid((gate_up, f) in (1..4usize, 1..70usize).prop_flat_map(|(m, f)| {
-        (prop::collection::vec(-60.0..60.0f32, 2 * m * f), Just(f))
+    fn a_gate_lets_its_part_through((gate_up, f, bias) in (1..5usize, 1..50usize).prop_flat_map(|(m, f)| {
+        let bias = prop::option::of(prop::collection::vec(-2.0..2.0f32, 2 * f));
+        (prop::collection::vec(-30.0..30.0f32, 2 * m * f), Just(f), bias)
     })) {
-        let mut out = vec![f32::NAN; gate_up.len() / 2];
-        silu_mul(&Pool::new(1), &gate_up, f, &mut out).unwrap();
-        let expected: Vec<f64> = gate_up.chunks_exact(2 * f).flat_map(|row| {
-            let (gate, up) = row.split_at(f);
-            gate.iter().zip(up).map(|(gate, up)| {
-                let gate = f64::from(*gate);
-                gate / (1.0 + (-gate).exp()) * f64::from(*up)
-            })
-        }).collect();
-        prop_assert!(close(&out, &expected));
+        for gate in [Gate::Silu, Gate::GeluTanh, Gate::Clamped { alpha: 1.7, limit: 7.0 }] {
+            let mut out = vec![f32::NAN; gate_up.len() / 2];
+            gated(&Pool::new(1), gate, &gate_up, bias.as_deref(), f, &mut out).unwrap();
+            let expected = gate_up.chunks_exact(2 * f).flat_map(|row| {
+                let value = |place: usize| f64::from(row[place] + bias.as_ref().map_or(0.0, |bias| bias[place]));
+                (0..f).map(move |place| plain_gate(gate, value(place), value(f + place))).collect::<Vec<_>>()
+            });
+            for (found, expected) in out.iter().zip(expected) {
+                let off = (f64::from(*found) - expected).abs();
+                prop_assert!(off <= 4e-6 * expected.abs() + 1e-6, "{found} instead of {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_softcap_is_a_tangent(x in prop::collection::vec(-90.0..90.0f32, 1..70), cap in 0.5..60.0f32) {
+        let mut capped = x.clone();
+        softcap(&mut capped, cap);
+        for (found, x) in capped.iter().zip(&x) {
+            let (x, cap) = (f64::from(*x), f64::from(cap));
+            prop_assert!((f64::from(*found) - cap * (x / cap).tanh()).abs() <= 5e-7 * cap);
+        }
+    }
+}
+
+fn plain_gate(gate: Gate, value: f64, up: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match gate {
+        Gate::Silu => value * sigmoid(value) * up,
+        Gate::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (value + 0.044715 * value.powi(3));
+            0.5 * value * (1.0 + inner.tanh()) * up
+        }
+        Gate::Clamped { alpha, limit } => {
+            let (alpha, limit) = (f64::from(alpha), f64::from(limit));
+            let value = value.min(limit);
+            value * sigmoid(alpha * value) * (up.clamp(-limit, limit) + 1.0)
+        }
     }
 }
 
@@ -82,7 +111,15 @@ fn a_row_does_not_depend_on_the_others_nor_on_the_threads() {
     };
     let gate = |threads, x: &[f32]| {
         let mut out = vec![f32::NAN; x.len() / 2];
-        silu_mul(&Pool::new(threads), x, width / 2, &mut out).unwrap();
+        gated(
+            &Pool::new(threads),
+            Gate::Silu,
+            x,
+            None,
+            width / 2,
+            &mut out,
+        )
+        .unwrap();
         out
     };
     let (norms, gated) = (norm(1, &x), gate(1, &x));
@@ -120,9 +157,9 @@ fn sizes_that_do_not_fit_are_refused_and_nothing_is_written() {
         .is_err()
     );
     assert_eq!(residual, [3.0; 6]);
-    assert!(silu_mul(&pool, &[0.0; 11], 3, &mut out).is_err());
-    assert!(silu_mul(&pool, &[0.0; 12], 4, &mut out).is_err());
-    assert!(silu_mul(&pool, &[0.0; 12], 0, &mut out).is_err());
-    assert!(silu_mul(&pool, &[], usize::MAX, &mut []).is_err());
+    assert!(gated(&pool, Gate::Silu, &[0.0; 11], None, 3, &mut out).is_err());
+    assert!(gated(&pool, Gate::Silu, &[0.0; 12], None, 4, &mut out).is_err());
+    assert!(gated(&pool, Gate::Silu, &[0.0; 12], None, 0, &mut out).is_err());
+    assert!(gated(&pool, Gate::Silu, &[], None, usize::MAX, &mut []).is_err());
     assert_eq!(out, [7.0; 6]);
 }

@@ -28,6 +28,8 @@ pub struct Batch {
     block_size: usize,
     pub(crate) tokens: Vec<u32>,
     pub(crate) positions: Vec<u32>,
+    /// Tokens of the whole sequence, for each token of the batch.
+    pub(crate) lengths: Vec<u32>,
     pub(crate) slots: Vec<u32>,
     pub(crate) outputs: Vec<usize>,
     spans: Vec<Span>,
@@ -41,6 +43,7 @@ impl Batch {
             block_size,
             tokens: Vec::new(),
             positions: Vec::new(),
+            lengths: Vec::new(),
             slots: Vec::new(),
             outputs: Vec::new(),
             spans: Vec::new(),
@@ -52,15 +55,28 @@ impl Batch {
     pub fn clear(&mut self) {
         self.tokens.clear();
         self.positions.clear();
+        self.lengths.clear();
         self.slots.clear();
         self.outputs.clear();
         self.spans.clear();
         self.blocks.clear();
     }
 
-    /// Add `tokens` of a sequence at positions from `start`; `blocks` is its table from position 0 on and must
-    /// reach the last of them.
+    /// Add the last `tokens` of a sequence, at positions from `start`; `blocks` is its table from position 0 on and
+    /// must reach the last of them.
     pub fn push(&mut self, start: usize, tokens: &[u32], blocks: &[u32], outputs: Outputs) {
+        self.push_part(start, tokens, start + tokens.len(), blocks, outputs);
+    }
+
+    /// The same for tokens in the middle of a sequence of which `length` tokens are known.
+    pub fn push_part(
+        &mut self,
+        start: usize,
+        tokens: &[u32],
+        length: usize,
+        blocks: &[u32],
+        outputs: Outputs,
+    ) {
         let query_start = self.tokens.len();
         let context_len = start + tokens.len();
         assert!(
@@ -74,6 +90,7 @@ impl Batch {
             self.slots.push(slot as u32);
         }
         self.tokens.extend_from_slice(tokens);
+        self.lengths.resize(self.tokens.len(), length as u32);
         let end = self.tokens.len();
         match outputs {
             Outputs::None => {}

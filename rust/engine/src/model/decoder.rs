@@ -7,14 +7,16 @@ use candle_core::{Device, Result, Tensor};
 use cortex_kernels::{PackedMatrix, Pool};
 use cortex_weights::ModelFile;
 
+use super::attention::{Attention, Pass};
 use super::batch::Batch;
-use super::description::Description;
+use super::description::{Description, LayerShape, Norms};
+use super::feed_forward::FeedForward;
 use super::kv_cache::KvCache;
-use super::operations::{
-    AddNorm, Attention, FinalNorm, MatMul, PagedAttention, SiluMul, Workspace, WriteCache,
-};
-use super::rope::RopeTables;
-use super::tensors::{Role, TensorReader};
+use super::norms::{AddNorm, FinalNorm, Finish, ScaleLogits};
+use super::operations::{MatMul, Workspace};
+use super::roles::Role;
+use super::rope::{RopeTables, Rotation};
+use super::tensors::TensorReader;
 use super::{from_config, from_gguf};
 use crate::EngineError;
 use crate::loader::LoadState;
@@ -27,30 +29,30 @@ pub(crate) fn describe(file: &ModelFile) -> std::result::Result<Description, Eng
     }
 }
 
+/// One layer: the norms around its two parts, and the parts.
 struct Layer {
-    attention_norm: Vec<f32>,
-    query_key_value: PackedMatrix,
-    bias: Option<Vec<f32>>,
-    query_norm: Option<Vec<f32>>,
-    key_norm: Option<Vec<f32>>,
-    attention_output: PackedMatrix,
-    feed_forward_norm: Vec<f32>,
-    gate_up: PackedMatrix,
-    down: PackedMatrix,
+    shape: LayerShape,
+    attention_norm: Option<Vec<f32>>,
+    attention: Attention,
+    attention_post_norm: Option<Vec<f32>>,
+    feed_forward_norm: Option<Vec<f32>>,
+    feed_forward: FeedForward,
+    feed_forward_post_norm: Option<Vec<f32>>,
 }
 
 /// A model that can run batches; owned by one thread.
 pub struct Decoder {
     description: Description,
     device: Device,
-    frequencies: Vec<f32>,
+    rotations: Vec<Rotation>,
     embedding: PackedMatrix,
     layers: Vec<Layer>,
     final_norm: Vec<f32>,
     /// `None` when the head is the embedding.
     head: Option<PackedMatrix>,
     work: Workspace,
-    tables: RefCell<RopeTables>,
+    /// One for each rotation.
+    tables: RefCell<Vec<RopeTables>>,
 }
 
 /// Hidden states of the batch's last token: before the first layer, after each, and after the final norm.
@@ -71,13 +73,14 @@ impl Decoder {
         state: &LoadState,
     ) -> std::result::Result<Self, EngineError> {
         let shape = describe(file)?;
-        let frequencies = shape.rope.frequencies()?;
+        let rotations = shape.ropes.iter().map(super::rope::Rope::rotation);
+        let rotations = rotations.collect::<std::result::Result<Vec<_>, _>>()?;
         let reader_pool = Arc::clone(&pool);
-        let mut reader = TensorReader::new(file, &reader_pool, state)?;
+        let mut reader = TensorReader::new(file, &reader_pool, state, &shape)?;
         let embedding = reader.matrix(Role::Embedding, 0, [shape.vocab, shape.hidden])?;
-        let layers = (0..shape.layers).map(|layer| Layer::load(&mut reader, layer, &shape));
+        let layers = (0..shape.layers.len()).map(|layer| Layer::load(&mut reader, layer, &shape));
         let layers = layers.collect::<std::result::Result<Vec<_>, _>>()?;
-        let final_norm = reader.vector(Role::FinalNorm, 0, shape.hidden)?;
+        let final_norm = reader.norm(Role::FinalNorm, 0, shape.hidden)?;
         let head = if shape.tied_head {
             None
         } else {
@@ -87,13 +90,13 @@ impl Decoder {
         Ok(Self {
             description: shape,
             device: Device::Cpu,
-            frequencies,
+            tables: RefCell::new(rotations.iter().map(|_| RopeTables::default()).collect()),
+            rotations,
             embedding,
             layers,
             final_norm,
             head,
             work: Workspace::new(pool),
-            tables: RefCell::default(),
         })
     }
 
@@ -109,13 +112,12 @@ impl Decoder {
 
     /// Bytes of the converted weights.
     pub fn weights_bytes(&self) -> u64 {
-        let layers = self.layers.iter().flat_map(|layer| {
-            [
-                &layer.query_key_value,
-                &layer.attention_output,
-                &layer.gate_up,
-                &layer.down,
-            ]
+        let layers = self.layers.iter();
+        let layers = layers.flat_map(|layer| {
+            layer
+                .attention
+                .matrices()
+                .chain(layer.feed_forward.matrices())
         });
         let all = layers.chain([&self.embedding]).chain(&self.head);
         all.map(|matrix| matrix.bytes() as u64).sum()
@@ -149,28 +151,23 @@ impl Decoder {
         cache: &KvCache,
         mut trace: Option<&mut Trace>,
     ) -> Result<Option<Tensor>> {
-        let shape = &self.description;
-        self.tables
-            .borrow_mut()
-            .fill(&self.frequencies, &batch.positions);
+        self.turn(batch);
         let tables = self.tables.borrow();
+        let pass = Pass {
+            work: &self.work,
+            shape: &self.description,
+            layout: cache.layout(),
+            batch,
+            tables: &tables,
+        };
         let mut delta = self.embed(&batch.tokens)?;
-        let stream = Tensor::zeros((2, batch.len(), shape.hidden), delta.dtype(), &self.device)?;
+        let hidden = self.description.hidden;
+        let stream = Tensor::zeros((2, batch.len(), hidden), delta.dtype(), &self.device)?;
         for (number, layer) in self.layers.iter().enumerate() {
             if let Some(trace) = trace.as_deref_mut() {
                 trace.push(last_row(&stream, &delta)?);
             }
-            let attention = Attention {
-                work: &self.work,
-                description: shape,
-                layout: cache.layout(),
-                batch,
-                tables: &tables,
-                bias: layer.bias.as_deref(),
-                query_norm: layer.query_norm.as_deref(),
-                key_norm: layer.key_norm.as_deref(),
-            };
-            delta = self.layer(layer, &stream, &delta, &attention, cache.layer(number))?;
+            delta = self.layer(layer, pass, &stream, &delta, cache.layer(number))?;
         }
         if let Some(trace) = trace.as_deref_mut() {
             trace.push(last_row(&stream, &delta)?);
@@ -186,46 +183,53 @@ impl Decoder {
                 .row(token as usize, row)
                 .map_err(candle_core::Error::wrap)?;
         }
+        let factor = self.description.multipliers.embedding;
+        for value in &mut rows {
+            *value *= factor;
+        }
         Tensor::from_vec(rows, (tokens.len(), width), &self.device)
+    }
+
+    /// Fill the rotary tables for a batch.
+    fn turn(&self, batch: &Batch) {
+        let mut tables = self.tables.borrow_mut();
+        for (tables, rotation) in tables.iter_mut().zip(&self.rotations) {
+            tables.fill(rotation, &batch.positions, &batch.lengths);
+        }
     }
 
     /// One layer: adds `delta` to the stream and returns what is to be added next.
     fn layer(
         &self,
         layer: &Layer,
+        pass: Pass<'_>,
         stream: &Tensor,
         delta: &Tensor,
-        attention: &Attention,
         cache: &Tensor,
     ) -> Result<Tensor> {
-        let fused = self.matmul(
-            &self.norm(stream, delta, &layer.attention_norm)?,
-            &layer.query_key_value,
-        )?;
-        cache.inplace_op2(&fused, &WriteCache(attention))?;
-        let mixed = fused.apply_op2_no_bwd(cache, &PagedAttention(attention))?;
-        let delta = self.matmul(&mixed, &layer.attention_output)?;
-        let gate_up = self.matmul(
-            &self.norm(stream, &delta, &layer.feed_forward_norm)?,
-            &layer.gate_up,
-        )?;
-        let gated = gate_up.apply_op1_no_bwd(&SiluMul {
+        let finish = |bias, norm| Finish {
             work: &self.work,
-            width: self.description.feed_forward,
-        })?;
-        self.matmul(&gated, &layer.down)
+            bias,
+            norm,
+            eps: self.description.norm_eps,
+            factor: self.description.multipliers.residual,
+        };
+        let x = self.norm(stream, delta, layer.attention_norm.as_deref())?;
+        let attention = &layer.attention;
+        let delta = attention.forward(pass, layer.shape, &x, cache)?;
+        let post = layer.attention_post_norm.as_deref();
+        apply(&delta, finish(attention.bias.as_deref(), post))?;
+        let x = self.norm(stream, &delta, layer.feed_forward_norm.as_deref())?;
+        let feed_forward = &layer.feed_forward;
+        let delta = feed_forward.forward(&self.work, self.description.activation, &x)?;
+        let post = layer.feed_forward_post_norm.as_deref();
+        apply(&delta, finish(feed_forward.bias.as_deref(), post))?;
+        Ok(delta)
     }
 
-    fn norm(&self, stream: &Tensor, delta: &Tensor, weight: &[f32]) -> Result<Tensor> {
-        let eps = self.description.norm_eps;
-        stream.inplace_op2(
-            delta,
-            &AddNorm {
-                work: &self.work,
-                weight,
-                eps,
-            },
-        )?;
+    fn norm(&self, stream: &Tensor, delta: &Tensor, weight: Option<&[f32]>) -> Result<Tensor> {
+        let (work, eps) = (&self.work, self.description.norm_eps);
+        stream.inplace_op2(delta, &AddNorm { work, weight, eps })?;
         stream.get(1)
     }
 
@@ -259,7 +263,15 @@ impl Decoder {
             trace.push(normed.get(rows.len() - 1)?.to_vec1()?);
         }
         let head = self.head.as_ref().unwrap_or(&self.embedding);
-        self.matmul(&normed, head).map(Some)
+        let logits = self.matmul(&normed, head)?;
+        let scale = ScaleLogits {
+            factor: self.description.multipliers.logits,
+            softcap: self.description.final_softcap,
+        };
+        if scale.changes() {
+            logits.inplace_op1(&scale)?;
+        }
+        Ok(Some(logits))
     }
 }
 
@@ -268,58 +280,36 @@ fn last_row(stream: &Tensor, delta: &Tensor) -> Result<Vec<f32>> {
     sum.get(sum.dim(0)? - 1)?.to_vec1()
 }
 
+fn apply(delta: &Tensor, finish: Finish<'_>) -> Result<()> {
+    if finish.changes() {
+        delta.inplace_op1(&finish)?;
+    }
+    Ok(())
+}
+
 impl Layer {
     fn load(
         reader: &mut TensorReader,
         layer: usize,
         shape: &Description,
     ) -> std::result::Result<Self, EngineError> {
-        let queries = shape.heads * shape.head_dim;
-        let keys = shape.kv_heads * shape.head_dim;
-        let fused = [
-            (Role::Query, queries),
-            (Role::Key, keys),
-            (Role::Value, keys),
-        ];
-        let gated = [
-            (Role::Gate, shape.feed_forward),
-            (Role::Up, shape.feed_forward),
-        ];
-        let mut head_norm = |role| {
-            let wanted = shape.query_key_norm;
-            wanted
-                .then(|| reader.vector(role, layer, shape.head_dim))
-                .transpose()
+        let (before, after) = match shape.norms {
+            Norms::Before => (true, false),
+            Norms::After => (false, true),
+            Norms::Around => (true, true),
         };
-        let query_norm = head_norm(Role::QueryNorm)?;
-        let key_norm = head_norm(Role::KeyNorm)?;
-        let mut bias = None;
-        if shape.query_key_value_bias {
-            let parts = [
-                (Role::QueryBias, queries),
-                (Role::KeyBias, keys),
-                (Role::ValueBias, keys),
-            ];
-            let parts = parts.map(|(role, len)| reader.vector(role, layer, len));
-            let parts = parts
-                .into_iter()
-                .collect::<std::result::Result<Vec<_>, _>>()?;
-            bias = Some(parts.concat());
-        }
+        let mut norm = |wanted: bool, role| {
+            let norm = wanted.then(|| reader.norm(role, layer, shape.hidden));
+            norm.transpose()
+        };
         Ok(Self {
-            attention_norm: reader.vector(Role::AttentionNorm, layer, shape.hidden)?,
-            query_key_value: reader.stacked(&fused, layer, shape.hidden)?,
-            bias,
-            query_norm,
-            key_norm,
-            attention_output: reader.matrix(
-                Role::AttentionOutput,
-                layer,
-                [shape.hidden, queries],
-            )?,
-            feed_forward_norm: reader.vector(Role::FeedForwardNorm, layer, shape.hidden)?,
-            gate_up: reader.stacked(&gated, layer, shape.hidden)?,
-            down: reader.matrix(Role::Down, layer, [shape.hidden, shape.feed_forward])?,
+            shape: shape.layers[layer],
+            attention_norm: norm(before, Role::AttentionNorm)?,
+            attention_post_norm: norm(after, Role::AttentionPostNorm)?,
+            feed_forward_norm: norm(before, Role::FeedForwardNorm)?,
+            feed_forward_post_norm: norm(after, Role::FeedForwardPostNorm)?,
+            attention: Attention::load(reader, layer, shape)?,
+            feed_forward: FeedForward::load(reader, layer, shape)?,
         })
     }
 }

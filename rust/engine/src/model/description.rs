@@ -8,6 +8,50 @@ use crate::EngineError;
 pub enum Activation {
     /// `x * sigmoid(x)`.
     Silu,
+    /// The Gaussian error unit by its tanh formula.
+    GeluTanh,
+}
+
+/// Where the norms of a layer are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norms {
+    /// Before attention and before the feed-forward part.
+    Before,
+    /// After both, on what they add.
+    After,
+    /// Before and after both.
+    Around,
+}
+
+/// What an RMS norm of queries and keys sums over, before the rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryKeyNorm {
+    /// There is none.
+    None,
+    /// Each head.
+    Head,
+    /// All heads of a token.
+    Row,
+}
+
+/// What is different from layer to layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerShape {
+    /// A token sees itself and `window - 1` before it; `None` sees all.
+    pub window: Option<usize>,
+    /// Which of the model's ropes rotates queries and keys; `None` leaves them.
+    pub rope: Option<usize>,
+}
+
+/// Constant factors, 1 in most families.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Multipliers {
+    /// Of the embedding.
+    pub embedding: f32,
+    /// Of what attention and feed-forward part add to the residual stream.
+    pub residual: f32,
+    /// Of the logits.
+    pub logits: f32,
 }
 
 /// A decoder-only transformer with RMS norms, rotary positions and a gated feed-forward part.
@@ -17,8 +61,8 @@ pub struct Description {
     pub architecture: String,
     /// The publisher's name of the model, if the file tells it.
     pub name: Option<String>,
-    /// Decoder layers.
-    pub layers: usize,
+    /// One a layer.
+    pub layers: Vec<LayerShape>,
     /// Width of the residual stream.
     pub hidden: usize,
     /// Query heads.
@@ -35,24 +79,43 @@ pub struct Description {
     pub context_length: usize,
     /// Added to the mean square in every RMS norm.
     pub norm_eps: f32,
+    /// Added to the stored weights of norms.
+    pub norm_offset: f32,
+    /// Where the norms of a layer are.
+    pub norms: Norms,
     /// Scale of the attention scores.
     pub attention_scale: f32,
-    /// A token sees itself and `window - 1` before it; `None` sees all.
-    pub window: Option<usize>,
-    /// Rotary positions.
-    pub rope: Rope,
+    /// With `c`, scores become `c * tanh(score / c)`.
+    pub attention_softcap: Option<f32>,
+    /// The same for logits.
+    pub final_softcap: Option<f32>,
+    /// The different rotary positions.
+    pub ropes: Vec<Rope>,
     /// Of the feed-forward gate.
     pub activation: Activation,
+    /// Constant factors.
+    pub multipliers: Multipliers,
     /// The head is the embedding.
     pub tied_head: bool,
-    /// Queries and keys go through an RMS norm over each head before the rotation.
-    pub query_key_norm: bool,
-    /// Query, key and value projections have a bias.
+    /// Norm of queries and keys.
+    pub query_key_norm: QueryKeyNorm,
+    /// Query, key and value projections must have a bias; otherwise they have one if the file has.
     pub query_key_value_bias: bool,
 }
 
 /// Largest size that any dimension may have; keeps products of two within 64 bits.
 const MAX_DIMENSION: usize = 1 << 24;
+/// Most layers; checked before one entry a layer is made.
+const MAX_LAYERS: usize = 1 << 12;
+
+impl Multipliers {
+    /// No factors.
+    pub const ONE: Self = Self {
+        embedding: 1.0,
+        residual: 1.0,
+        logits: 1.0,
+    };
+}
 
 impl Description {
     /// Values of one row of the fused projection: queries, keys, values.
@@ -63,7 +126,6 @@ impl Description {
     /// Refuse sizes that contradict each other.
     pub(crate) fn checked(self) -> Result<Self, EngineError> {
         let sizes = [
-            ("layers", self.layers),
             ("hidden size", self.hidden),
             ("heads", self.heads),
             ("key-value heads", self.kv_heads),
@@ -85,20 +147,67 @@ impl Description {
                 "{heads} heads do not divide among {kv_heads} key-value heads"
             )));
         }
-        if self.rope.dims != self.head_dim {
-            let (dims, head_dim) = (self.rope.dims, self.head_dim);
-            return Err(EngineError::UnsupportedModel(format!(
-                "the rotation covers {dims} of {head_dim} values of a head; only a rotation of whole heads is supported"
-            )));
-        }
-        if !(self.norm_eps.is_finite() && self.norm_eps > 0.0) {
-            return Err(invalid(format!("the norm's epsilon is {}", self.norm_eps)));
-        }
+        self.check_positions()?;
+        self.check_numbers()?;
         Ok(self)
     }
+
+    fn check_positions(&self) -> Result<(), EngineError> {
+        for rope in &self.ropes {
+            if rope.dims > self.head_dim {
+                let (dims, head_dim) = (rope.dims, self.head_dim);
+                return Err(invalid(format!(
+                    "the rotation covers {dims} of {head_dim} values of a head"
+                )));
+            }
+            rope.rotation()?;
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), EngineError> {
+        let positive = [
+            ("the norm's epsilon", Some(self.norm_eps)),
+            ("the attention scale", Some(self.attention_scale)),
+            ("the softcap of attention", self.attention_softcap),
+            ("the softcap of logits", self.final_softcap),
+            ("the factor of logits", Some(self.multipliers.logits)),
+        ];
+        for (what, value) in positive {
+            if value.is_some_and(|value| !(value.is_finite() && value > 0.0)) {
+                return Err(invalid(format!("{what} is {}", value.unwrap_or_default())));
+            }
+        }
+        let Multipliers {
+            embedding,
+            residual,
+            ..
+        } = self.multipliers;
+        if !(embedding.is_finite() && residual.is_finite()) {
+            return Err(invalid(format!(
+                "the factors of embedding and residual stream are {embedding} and {residual}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The number of layers, if it can be true.
+pub(crate) fn layer_count(layers: usize) -> Result<usize, EngineError> {
+    if layers == 0 || layers > MAX_LAYERS {
+        return Err(invalid(format!(
+            "layers is {layers}; expected 1 to {MAX_LAYERS}"
+        )));
+    }
+    Ok(layers)
 }
 
 /// A model file whose header contradicts itself.
 pub(crate) fn invalid(text: String) -> EngineError {
     EngineError::ModelFileInvalid(text)
+}
+
+/// Something that would change the outputs and is not there.
+pub(crate) fn unsupported(text: String) -> EngineError {
+    EngineError::UnsupportedModel(text)
 }

@@ -1,5 +1,7 @@
 //! The families that the decoder runs; a further one is a further row, and what is not here is refused by name.
 
+use super::description::{Activation, Norms, QueryKeyNorm};
+use super::roles::{Names, Role};
 use super::rope::RopeKind;
 use crate::EngineError;
 
@@ -9,89 +11,237 @@ pub(crate) struct Family {
     /// `general.architecture` of GGUF files.
     pub gguf: Option<&'static str>,
     /// `model_type` of `config.json`.
-    pub config: Option<&'static str>,
+    pub config: &'static str,
     /// How GGUF files of the family rotate: `llama` files have permuted query and key rows, the others have not.
     pub gguf_rope: RopeKind,
+    /// How its safetensors files rotate.
+    pub config_rope: RopeKind,
     /// Query, key and value biases are always there; otherwise the configuration tells.
     pub bias: bool,
-    /// Per-head norms of queries and keys.
-    pub query_key_norm: bool,
-    /// How `config.json` speaks of an attention window.
+    /// Norms of queries and keys.
+    pub query_key_norm: QueryKeyNorm,
+    /// Where the norms of a layer are.
+    pub norms: Norms,
+    /// Safetensors files hold the weights of norms less one.
+    pub norm_offset: bool,
+    /// Which layers have an attention window.
     pub window: Window,
+    /// Of the feed-forward gate if the header does not say.
+    pub activation: Activation,
+    /// The embedding is multiplied by the square root of its width.
+    pub scaled_embedding: bool,
+    /// Layers with a window rotate by a base of their own, unscaled.
+    pub local_rope: bool,
+    /// The configuration has factors of embedding, attention, residual stream and logits.
+    pub multipliers: bool,
+    /// Of so many layers the last does not rotate.
+    pub no_rope_interval: Option<usize>,
+    /// GGUF models with so many layers scale attention by `hidden / heads` instead of the size of a head.
+    pub gguf_wide_scale: Option<usize>,
+    /// What the published `config.json` and GGUF files leave out.
+    pub defaults: &'static [(&'static str, f64)],
+    /// The head is the embedding if `config.json` does not say.
+    pub tied_head: bool,
+    /// Names of its safetensors tensors that differ from the usual ones.
+    pub names: Names,
 }
 
-/// What `sliding_window` in `config.json` means.
+/// Which layers have the window of `sliding_window`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Window {
-    /// Nothing; the reference ignores it.
-    Never,
-    /// It holds for every layer.
+    /// None in `config.json`, whose key the reference ignores; all in GGUF, where the family shares its name.
+    Ignored,
+    /// All.
     Always,
-    /// It holds for some layers if `use_sliding_window` says so.
+    /// Those from `max_window_layers` on if `use_sliding_window` says so.
     Switched,
+    /// All but the last of so many.
+    AllButLastOf(usize),
+    /// Those that do not rotate if `use_sliding_window` says so.
+    WithoutRope,
+    /// None; a file that asks for one is refused.
+    Unknown,
 }
 
-const FAMILIES: [Family; 4] = [
-    Family {
-        gguf: Some("llama"),
-        config: Some("llama"),
-        gguf_rope: RopeKind::Interleaved,
-        bias: false,
-        query_key_norm: false,
-        window: Window::Never,
-    },
+/// Llama, and what most families share with it.
+const LLAMA: Family = Family {
+    gguf: Some("llama"),
+    config: "llama",
+    gguf_rope: RopeKind::Interleaved,
+    config_rope: RopeKind::HalfSplit,
+    bias: false,
+    query_key_norm: QueryKeyNorm::None,
+    norms: Norms::Before,
+    norm_offset: false,
+    window: Window::Ignored,
+    activation: Activation::Silu,
+    scaled_embedding: false,
+    local_rope: false,
+    multipliers: false,
+    no_rope_interval: None,
+    gguf_wide_scale: None,
+    defaults: &[],
+    tied_head: false,
+    names: &[],
+};
+
+const GEMMA: Family = Family {
+    gguf_rope: RopeKind::HalfSplit,
+    norms: Norms::Around,
+    norm_offset: true,
+    activation: Activation::GeluTanh,
+    scaled_embedding: true,
+    tied_head: true,
+    names: &[(
+        Role::FeedForwardNorm,
+        "model.layers.{}.pre_feedforward_layernorm.weight",
+    )],
+    ..LLAMA
+};
+
+static FAMILIES: [Family; 11] = [
+    LLAMA,
     Family {
         // GGUF files of the family call themselves llama.
         gguf: None,
-        config: Some("mistral"),
-        gguf_rope: RopeKind::Interleaved,
-        bias: false,
-        query_key_norm: false,
+        config: "mistral",
         window: Window::Always,
+        ..LLAMA
     },
     Family {
         gguf: Some("qwen2"),
-        config: Some("qwen2"),
+        config: "qwen2",
         gguf_rope: RopeKind::HalfSplit,
         bias: true,
-        query_key_norm: false,
         window: Window::Switched,
+        ..LLAMA
     },
     Family {
         gguf: Some("qwen3"),
-        config: Some("qwen3"),
+        config: "qwen3",
         gguf_rope: RopeKind::HalfSplit,
-        bias: false,
-        query_key_norm: true,
+        query_key_norm: QueryKeyNorm::Head,
         window: Window::Switched,
+        ..LLAMA
+    },
+    Family {
+        gguf: Some("gemma2"),
+        config: "gemma2",
+        window: Window::AllButLastOf(2),
+        gguf_wide_scale: Some(46),
+        defaults: &[
+            ("head_dim", 256.0),
+            ("query_pre_attn_scalar", 256.0),
+            ("sliding_window", 4096.0),
+            ("attn_logit_softcapping", 50.0),
+            ("final_logit_softcapping", 30.0),
+        ],
+        ..GEMMA
+    },
+    Family {
+        gguf: Some("gemma3"),
+        config: "gemma3_text",
+        query_key_norm: QueryKeyNorm::Head,
+        window: Window::AllButLastOf(6),
+        local_rope: true,
+        gguf_wide_scale: Some(62),
+        defaults: &[
+            ("head_dim", 256.0),
+            ("query_pre_attn_scalar", 256.0),
+            ("sliding_window", 4096.0),
+            ("rope_theta", 1_000_000.0),
+            ("rope_local_base_freq", 10_000.0),
+        ],
+        ..GEMMA
+    },
+    Family {
+        gguf: Some("phi3"),
+        config: "phi3",
+        gguf_rope: RopeKind::HalfSplit,
+        window: Window::Always,
+        ..LLAMA
+    },
+    Family {
+        gguf: Some("smollm3"),
+        config: "smollm3",
+        window: Window::WithoutRope,
+        no_rope_interval: Some(4),
+        tied_head: true,
+        ..LLAMA
+    },
+    Family {
+        gguf: Some("olmo2"),
+        config: "olmo2",
+        gguf_rope: RopeKind::HalfSplit,
+        query_key_norm: QueryKeyNorm::Row,
+        norms: Norms::After,
+        window: Window::Unknown,
+        ..LLAMA
+    },
+    Family {
+        gguf: Some("granite"),
+        config: "granite",
+        window: Window::Unknown,
+        multipliers: true,
+        ..LLAMA
+    },
+    Family {
+        gguf: Some("glm4"),
+        config: "glm4",
+        config_rope: RopeKind::Interleaved,
+        norms: Norms::Around,
+        window: Window::Unknown,
+        defaults: &[("partial_rotary_factor", 0.5)],
+        names: &[
+            (
+                Role::AttentionPostNorm,
+                "model.layers.{}.post_self_attn_layernorm.weight",
+            ),
+            (
+                Role::FeedForwardPostNorm,
+                "model.layers.{}.post_mlp_layernorm.weight",
+            ),
+        ],
+        ..LLAMA
     },
 ];
 
 /// Names of the families as users know them.
 #[must_use]
 pub fn architectures() -> Vec<&'static str> {
-    FAMILIES.iter().filter_map(|family| family.config).collect()
+    FAMILIES.iter().map(|family| family.config).collect()
 }
 
 /// The family of a GGUF architecture.
-pub(crate) fn of_gguf(architecture: &str) -> Result<Family, EngineError> {
+pub(crate) fn of_gguf(architecture: &str) -> Result<&'static Family, EngineError> {
     find(architecture, |family| family.gguf)
 }
 
 /// The family of a `model_type`.
-pub(crate) fn of_config(model_type: &str) -> Result<Family, EngineError> {
-    find(model_type, |family| family.config)
+pub(crate) fn of_config(model_type: &str) -> Result<&'static Family, EngineError> {
+    find(model_type, |family| Some(family.config))
 }
 
-fn find(name: &str, key: fn(&Family) -> Option<&'static str>) -> Result<Family, EngineError> {
+fn find(
+    name: &str,
+    key: fn(&Family) -> Option<&'static str>,
+) -> Result<&'static Family, EngineError> {
     let found = FAMILIES.iter().find(|family| key(family) == Some(name));
-    found.copied().ok_or_else(|| {
+    found.ok_or_else(|| {
         let known: Vec<_> = FAMILIES.iter().filter_map(key).collect();
         let known = known.join(", ");
         EngineError::UnsupportedModel(format!(
             "architecture {name:?} is not supported; supported: {known}"
         ))
     })
+}
+
+impl Family {
+    /// What `config.json` means when it leaves a key out.
+    pub fn default(&self, key: &str) -> Option<f64> {
+        let found = self.defaults.iter().find(|(name, _)| *name == key);
+        found.map(|(_, value)| *value)
+    }
 }
 
 #[cfg(test)]

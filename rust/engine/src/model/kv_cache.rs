@@ -43,7 +43,10 @@ impl KvCache {
             head_dim: shape.head_dim,
         };
         let dims = (2, blocks, shape.kv_heads, block_size, shape.head_dim);
-        let layers = (0..shape.layers).map(|_| Tensor::zeros(dims, DType::F32, device));
+        let layers = shape
+            .layers
+            .iter()
+            .map(|_| Tensor::zeros(dims, DType::F32, device));
         let layers = layers.collect::<Result<Vec<_>, _>>();
         let layers =
             layers.map_err(|error| EngineError::EngineFailed(format!("KV pool: {error}")))?;
@@ -52,7 +55,7 @@ impl KvCache {
 
     /// Bytes that one token takes over all layers.
     pub fn bytes_per_token(shape: &Description, ty: KvType) -> u64 {
-        (2 * shape.layers * shape.kv_heads * shape.head_dim * ty.bytes()) as u64
+        (2 * shape.layers.len() * shape.kv_heads * shape.head_dim * ty.bytes()) as u64
     }
 
     /// Tokens of one block.

@@ -1,13 +1,17 @@
 //! The model: a description as data, two loaders, one decoder over ragged batches.
 
+mod attention;
 mod batch;
 mod decoder;
 mod description;
 mod family;
+mod feed_forward;
 mod from_config;
 mod from_gguf;
 mod kv_cache;
+mod norms;
 mod operations;
+mod roles;
 mod rope;
 mod tensors;
 
@@ -15,7 +19,7 @@ pub use batch::{Batch, Outputs};
 pub(crate) use decoder::describe;
 pub use decoder::{Decoder, Trace};
 pub(crate) use description::invalid;
-pub use description::{Activation, Description};
+pub use description::{Activation, Description, LayerShape, Multipliers, Norms, QueryKeyNorm};
 pub use family::architectures;
 pub use kv_cache::{KvCache, KvType};
-pub use rope::{Llama3Scaling, Rope, RopeKind, RopeScaling};
+pub use rope::{Llama3Scaling, LongScaling, Rope, RopeKind, RopeScaling, YarnScaling};

@@ -5,88 +5,29 @@ use std::collections::HashSet;
 use cortex_kernels::{PackedMatrix, Pool, dequantize};
 use cortex_weights::{ModelFile, TensorInfo};
 
-use super::description::invalid;
+use super::description::{Description, invalid};
+use super::family;
+use super::roles::{Names, Role};
 use crate::EngineError;
 use crate::loader::LoadState;
 
 /// The tensor that carries a divisor for each rotary pair in GGUF files.
 pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
-
-/// What a tensor is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Embedding,
-    FinalNorm,
-    Head,
-    AttentionNorm,
-    Query,
-    Key,
-    Value,
-    QueryBias,
-    KeyBias,
-    ValueBias,
-    QueryNorm,
-    KeyNorm,
-    AttentionOutput,
-    FeedForwardNorm,
-    Gate,
-    Up,
-    Down,
-}
-
-impl Role {
-    /// Name in GGUF files; `{}` stands for the layer.
-    fn in_gguf(self) -> &'static str {
-        match self {
-            Self::Embedding => "token_embd.weight",
-            Self::FinalNorm => "output_norm.weight",
-            Self::Head => "output.weight",
-            Self::AttentionNorm => "blk.{}.attn_norm.weight",
-            Self::Query => "blk.{}.attn_q.weight",
-            Self::Key => "blk.{}.attn_k.weight",
-            Self::Value => "blk.{}.attn_v.weight",
-            Self::QueryBias => "blk.{}.attn_q.bias",
-            Self::KeyBias => "blk.{}.attn_k.bias",
-            Self::ValueBias => "blk.{}.attn_v.bias",
-            Self::QueryNorm => "blk.{}.attn_q_norm.weight",
-            Self::KeyNorm => "blk.{}.attn_k_norm.weight",
-            Self::AttentionOutput => "blk.{}.attn_output.weight",
-            Self::FeedForwardNorm => "blk.{}.ffn_norm.weight",
-            Self::Gate => "blk.{}.ffn_gate.weight",
-            Self::Up => "blk.{}.ffn_up.weight",
-            Self::Down => "blk.{}.ffn_down.weight",
-        }
-    }
-
-    /// Name in safetensors files, with the usual prefix.
-    fn in_safetensors(self) -> &'static str {
-        match self {
-            Self::Embedding => "model.embed_tokens.weight",
-            Self::FinalNorm => "model.norm.weight",
-            Self::Head => "lm_head.weight",
-            Self::AttentionNorm => "model.layers.{}.input_layernorm.weight",
-            Self::Query => "model.layers.{}.self_attn.q_proj.weight",
-            Self::Key => "model.layers.{}.self_attn.k_proj.weight",
-            Self::Value => "model.layers.{}.self_attn.v_proj.weight",
-            Self::QueryBias => "model.layers.{}.self_attn.q_proj.bias",
-            Self::KeyBias => "model.layers.{}.self_attn.k_proj.bias",
-            Self::ValueBias => "model.layers.{}.self_attn.v_proj.bias",
-            Self::QueryNorm => "model.layers.{}.self_attn.q_norm.weight",
-            Self::KeyNorm => "model.layers.{}.self_attn.k_norm.weight",
-            Self::AttentionOutput => "model.layers.{}.self_attn.o_proj.weight",
-            Self::FeedForwardNorm => "model.layers.{}.post_attention_layernorm.weight",
-            Self::Gate => "model.layers.{}.mlp.gate_proj.weight",
-            Self::Up => "model.layers.{}.mlp.up_proj.weight",
-            Self::Down => "model.layers.{}.mlp.down_proj.weight",
-        }
-    }
-}
+/// The same for `LongRoPE`, for sequences within and beyond the original context.
+pub(crate) const SHORT_FACTORS: &str = "rope_factors_short.weight";
+/// As above.
+pub(crate) const LONG_FACTORS: &str = "rope_factors_long.weight";
+/// Tensors that belong to the metadata.
+const DERIVED: [&str; 3] = [ROPE_FACTORS, SHORT_FACTORS, LONG_FACTORS];
 
 /// Reads tensors by role, converts them, and gives the file's pages back.
 pub(crate) struct TensorReader<'a> {
     file: &'a ModelFile,
     pool: &'a Pool,
     state: &'a LoadState,
+    names: Names,
+    /// Added to the weights of norms.
+    norm_offset: f32,
     used: HashSet<String>,
 }
 
@@ -96,6 +37,7 @@ impl<'a> TensorReader<'a> {
         file: &'a ModelFile,
         pool: &'a Pool,
         state: &'a LoadState,
+        shape: &Description,
     ) -> Result<Self, EngineError> {
         if let Some(tensor) = file.skipped().first() {
             let (name, ty) = (&tensor.name, &tensor.ty);
@@ -107,22 +49,41 @@ impl<'a> TensorReader<'a> {
             file,
             pool,
             state,
+            names: match file {
+                ModelFile::Gguf(_) => &[],
+                ModelFile::Safetensors(model) => family::of_config(model.model_type()?)?.names,
+            },
+            norm_offset: shape.norm_offset,
             used: HashSet::new(),
         })
     }
 
-    fn find(&mut self, role: Role, layer: usize) -> Result<&'a TensorInfo, EngineError> {
+    /// The name of a tensor, as usual and without the usual prefix.
+    fn name(&self, role: Role, layer: usize) -> String {
         let pattern = match self.file {
             ModelFile::Gguf(_) => role.in_gguf(),
-            ModelFile::Safetensors(_) => role.in_safetensors(),
+            ModelFile::Safetensors(_) => role.in_safetensors(self.names),
         };
-        let name = pattern.replace("{}", &layer.to_string());
-        let bare = name.strip_prefix("model.").unwrap_or(&name);
+        pattern.replace("{}", &layer.to_string())
+    }
+
+    fn look(&self, name: &str) -> Option<&'a TensorInfo> {
+        let bare = name.strip_prefix("model.").unwrap_or(name);
         let file = self.file;
-        let found = file.tensor(&name).or_else(|| file.tensor(bare));
+        file.tensor(name).or_else(|| file.tensor(bare))
+    }
+
+    fn find(&mut self, role: Role, layer: usize) -> Result<&'a TensorInfo, EngineError> {
+        let name = self.name(role, layer);
+        let found = self.look(&name);
         let found = found.ok_or_else(|| invalid(format!("tensor {name:?} is missing")))?;
         self.used.insert(found.name.clone());
         Ok(found)
+    }
+
+    /// Whether the file has the tensor.
+    pub fn has(&self, role: Role, layer: usize) -> bool {
+        self.look(&self.name(role, layer)).is_some()
     }
 
     /// A weight matrix of this shape in the kernels' layout.
@@ -141,13 +102,18 @@ impl<'a> TensorReader<'a> {
         Ok(packed)
     }
 
-    /// Several matrices over the same input, stacked so that one product serves all.
+    /// Several matrices over the same input, stacked so that one product serves all; in some files they are.
     pub fn stacked(
         &mut self,
         parts: &[(Role, usize)],
+        whole: Role,
         layer: usize,
         cols: usize,
     ) -> Result<PackedMatrix, EngineError> {
+        if parts.iter().any(|&(role, _)| !self.has(role, layer)) && self.has(whole, layer) {
+            let rows = parts.iter().map(|(_, rows)| rows).sum();
+            return self.matrix(whole, layer, [rows, cols]);
+        }
         let packed = parts
             .iter()
             .map(|&(role, rows)| self.matrix(role, layer, [rows, cols]));
@@ -169,6 +135,47 @@ impl<'a> TensorReader<'a> {
         Ok(vector)
     }
 
+    /// The weights of a norm as they are used.
+    pub fn norm(&mut self, role: Role, layer: usize, len: usize) -> Result<Vec<f32>, EngineError> {
+        let mut weights = self.vector(role, layer, len)?;
+        for weight in &mut weights {
+            *weight += self.norm_offset;
+        }
+        Ok(weights)
+    }
+
+    /// A vector that may not be there.
+    pub fn optional_vector(
+        &mut self,
+        role: Role,
+        layer: usize,
+        len: usize,
+    ) -> Result<Option<Vec<f32>>, EngineError> {
+        let there = self.has(role, layer);
+        there.then(|| self.vector(role, layer, len)).transpose()
+    }
+
+    /// Several vectors behind each other; `None` if neither they nor the whole is there.
+    pub fn stacked_vectors(
+        &mut self,
+        parts: &[(Role, usize)],
+        whole: Option<Role>,
+        layer: usize,
+    ) -> Result<Option<Vec<f32>>, EngineError> {
+        let len = parts.iter().map(|(_, len)| len).sum();
+        if let Some(whole) = whole.filter(|&whole| self.has(whole, layer)) {
+            return self.vector(whole, layer, len).map(Some);
+        }
+        if parts.iter().all(|&(role, _)| !self.has(role, layer)) {
+            return Ok(None);
+        }
+        let mut all = Vec::with_capacity(len);
+        for &(role, len) in parts {
+            all.extend(self.vector(role, layer, len)?);
+        }
+        Ok(Some(all))
+    }
+
     fn done(&self, tensor: &TensorInfo) -> Result<(), EngineError> {
         self.file.advise_dropped(tensor);
         self.state.advance(tensor.bytes as u64)
@@ -179,9 +186,9 @@ impl<'a> TensorReader<'a> {
     /// A tied head is the embedding, also where the file repeats it.
     pub fn refuse_unread(&self, tied_head: bool) -> Result<(), EngineError> {
         let mut unread = self.file.tensors().iter().filter(|tensor| {
-            let derived =
-                tensor.name == ROPE_FACTORS || tensor.name.ends_with("rotary_emb.inv_freq");
-            let repeated = tied_head && tensor.name == Role::Head.in_safetensors();
+            let name = tensor.name.as_str();
+            let derived = DERIVED.contains(&name) || name.ends_with("rotary_emb.inv_freq");
+            let repeated = tied_head && name == Role::Head.in_safetensors(self.names);
             !derived && !repeated && !self.used.contains(&tensor.name)
         });
         match unread.next() {

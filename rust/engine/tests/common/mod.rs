@@ -40,8 +40,16 @@ pub fn own_model() -> PathBuf {
 
 /// SmolLM2-135M-Instruct, where `make demo` or the environment put it.
 pub fn smollm2() -> Option<PathBuf> {
-    let name = "SmolLM2-135M-Instruct.Q4_1.gguf";
-    let named = std::env::var_os("CORTEX_SMOLLM2").map(PathBuf::from);
+    real_model("SmolLM2-135M-Instruct.Q4_1.gguf", "CORTEX_SMOLLM2")
+}
+
+/// Gemma 3 270M, where the environment or the cache has it.
+pub fn gemma3() -> Option<PathBuf> {
+    real_model("gemma-3-270m-q4_k_m.gguf", "CORTEX_GEMMA3")
+}
+
+fn real_model(name: &str, variable: &str) -> Option<PathBuf> {
+    let named = std::env::var_os(variable).map(PathBuf::from);
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let cached = home.map(|home| home.join(".cache/cortex/models").join(name));
     let found = [named, cached]
@@ -49,7 +57,7 @@ pub fn smollm2() -> Option<PathBuf> {
         .flatten()
         .find(|path| path.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: {name} is not there (set CORTEX_SMOLLM2 or run make demo)");
+        eprintln!("SKIPPED: {name} is not there (set {variable})");
     }
     found
 }

@@ -1,0 +1,238 @@
+//! Attention with keys and values of their own for each head: projections, norms, rotation, cache.
+
+use candle_core::{CpuStorage, CustomOp2, Error, InplaceOp2, Layout, Result, Shape, Tensor};
+use cortex_kernels::{AttentionParameters, KvLayout, PackedMatrix};
+
+use super::batch::Batch;
+use super::description::{Description, LayerShape, QueryKeyNorm, invalid};
+use super::operations::{MatMul, Workspace, matrix, values, values_mut};
+use super::roles::Role;
+use super::rope::{RopeKind, RopeTables};
+use super::tensors::TensorReader;
+use crate::EngineError;
+
+/// Weights of one layer's attention.
+pub(crate) struct Attention {
+    query_key_value: PackedMatrix,
+    query_key_value_bias: Option<Vec<f32>>,
+    query_norm: Option<Vec<f32>>,
+    key_norm: Option<Vec<f32>>,
+    output: PackedMatrix,
+    /// Of the last product.
+    pub bias: Option<Vec<f32>>,
+}
+
+/// One forward pass as a layer's attention sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    pub work: &'a Workspace,
+    pub shape: &'a Description,
+    pub layout: KvLayout,
+    pub batch: &'a Batch,
+    /// One for each of the model's ropes.
+    pub tables: &'a [RopeTables],
+}
+
+impl Attention {
+    pub fn load(
+        reader: &mut TensorReader,
+        layer: usize,
+        shape: &Description,
+    ) -> std::result::Result<Self, EngineError> {
+        let queries = shape.heads * shape.head_dim;
+        let keys = shape.kv_heads * shape.head_dim;
+        let parts = [
+            (Role::Query, queries),
+            (Role::Key, keys),
+            (Role::Value, keys),
+        ];
+        let biases = [
+            (Role::QueryBias, queries),
+            (Role::KeyBias, keys),
+            (Role::ValueBias, keys),
+        ];
+        let bias = reader.stacked_vectors(&biases, Some(Role::QueryKeyValueBias), layer)?;
+        if shape.query_key_value_bias && bias.is_none() {
+            let text = format!("layer {layer} has no bias of queries, keys and values");
+            return Err(invalid(text));
+        }
+        let mut norm = |role, row| match shape.query_key_norm {
+            QueryKeyNorm::None => Ok(None),
+            QueryKeyNorm::Head => reader.norm(role, layer, shape.head_dim).map(Some),
+            QueryKeyNorm::Row => reader.norm(role, layer, row).map(Some),
+        };
+        Ok(Self {
+            query_norm: norm(Role::QueryNorm, queries)?,
+            key_norm: norm(Role::KeyNorm, keys)?,
+            query_key_value: reader.stacked(&parts, Role::QueryKeyValue, layer, shape.hidden)?,
+            query_key_value_bias: bias,
+            output: reader.matrix(Role::AttentionOutput, layer, [shape.hidden, queries])?,
+            bias: reader.optional_vector(Role::AttentionOutputBias, layer, shape.hidden)?,
+        })
+    }
+
+    /// The matrices.
+    pub fn matrices(&self) -> impl Iterator<Item = &PackedMatrix> {
+        [&self.query_key_value, &self.output].into_iter()
+    }
+
+    /// `[t, hidden] -> [t, hidden]` without the last bias; keys and values go into the cache.
+    pub fn forward(
+        &self,
+        pass: Pass<'_>,
+        layer: LayerShape,
+        x: &Tensor,
+        cache: &Tensor,
+    ) -> Result<Tensor> {
+        let call = Call {
+            weights: self,
+            pass,
+            layer,
+        };
+        let (work, weight) = (pass.work, &self.query_key_value);
+        let fused = x.apply_op1_no_bwd(&MatMul { work, weight })?;
+        cache.inplace_op2(&fused, &WriteCache(&call))?;
+        let mixed = fused.apply_op2_no_bwd(cache, &PagedAttention(&call))?;
+        let weight = &self.output;
+        mixed.apply_op1_no_bwd(&MatMul { work, weight })
+    }
+}
+
+/// What the two operations need of one layer and one pass.
+struct Call<'a> {
+    weights: &'a Attention,
+    pass: Pass<'a>,
+    layer: LayerShape,
+}
+
+impl Call<'_> {
+    /// Copy `heads` heads from column `first` of the fused rows; add the bias and norm them.
+    fn gather(
+        &self,
+        fused: &[f32],
+        first: usize,
+        heads: usize,
+        norm: Option<&[f32]>,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        let shape = self.pass.shape;
+        let width = heads * shape.head_dim;
+        out.clear();
+        for row in fused.chunks_exact(shape.fused_width()) {
+            out.extend_from_slice(&row[first..first + width]);
+        }
+        if let Some(bias) = &self.weights.query_key_value_bias {
+            for row in out.chunks_exact_mut(width) {
+                for (value, bias) in row.iter_mut().zip(&bias[first..first + width]) {
+                    *value += bias;
+                }
+            }
+        }
+        if let Some(weight) = norm {
+            let mut normed = vec![0.0; out.len()];
+            let pool = &self.pass.work.pool;
+            cortex_kernels::rms_norm(pool, out, weight, shape.norm_eps, &mut normed)
+                .map_err(Error::wrap)?;
+            *out = normed;
+        }
+        Ok(())
+    }
+
+    fn rotate(&self, x: &mut [f32], heads: usize) -> Result<()> {
+        let Some(rope) = self.layer.rope else {
+            return Ok(());
+        };
+        let shape = self.pass.shape;
+        let RopeTables { cos, sin } = &self.pass.tables[rope];
+        let rotate = match shape.ropes[rope].kind {
+            RopeKind::HalfSplit => cortex_kernels::rope_neox,
+            RopeKind::Interleaved => cortex_kernels::rope_interleaved,
+        };
+        rotate(x, heads, shape.head_dim, cos, sin).map_err(Error::wrap)
+    }
+}
+
+/// Writes the keys (rotated) and values of a batch into the layer's cache.
+struct WriteCache<'a>(&'a Call<'a>);
+
+impl InplaceOp2 for WriteCache<'_> {
+    fn name(&self) -> &'static str {
+        "write-kv"
+    }
+
+    fn cpu_fwd(
+        &self,
+        dst: &mut CpuStorage,
+        dst_l: &Layout,
+        src: &CpuStorage,
+        src_l: &Layout,
+    ) -> Result<()> {
+        let call = self.0;
+        let pass = call.pass;
+        let shape = pass.shape;
+        let fused = values(src, src_l, self.name())?;
+        let cache = values_mut(dst, dst_l, self.name())?;
+        let half = cache.len() / 2;
+        let (k_cache, v_cache) = cache.split_at_mut(half);
+        let first = shape.heads * shape.head_dim;
+        let width = shape.kv_heads * shape.head_dim;
+        let mut keys = Vec::new();
+        let norm = call.weights.key_norm.as_deref();
+        call.gather(fused, first, shape.kv_heads, norm, &mut keys)?;
+        call.rotate(&mut keys, shape.kv_heads)?;
+        let mut rows = pass.work.rows.borrow_mut();
+        call.gather(fused, first + width, shape.kv_heads, None, &mut rows)?;
+        let slots = &pass.batch.slots;
+        cortex_kernels::kv_write(&pass.layout, k_cache, v_cache, &keys, &rows, slots)
+            .map_err(Error::wrap)
+    }
+}
+
+/// Attention of the batch's queries over the layer's cache: `[t, heads * head_dim]`.
+struct PagedAttention<'a>(&'a Call<'a>);
+
+impl CustomOp2 for PagedAttention<'_> {
+    fn name(&self) -> &'static str {
+        "paged-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let call = self.0;
+        let pass = call.pass;
+        let shape = pass.shape;
+        let fused = values(s1, l1, self.name())?;
+        let (k_cache, v_cache) = {
+            let cache = values(s2, l2, self.name())?;
+            cache.split_at(cache.len() / 2)
+        };
+        let mut queries = pass.work.rows.borrow_mut();
+        let norm = call.weights.query_norm.as_deref();
+        call.gather(fused, 0, shape.heads, norm, &mut queries)?;
+        call.rotate(&mut queries, shape.heads)?;
+        let mut out = vec![0.0; queries.len()];
+        cortex_kernels::paged_attention(
+            &pass.work.pool,
+            &queries,
+            k_cache,
+            v_cache,
+            &pass.layout,
+            &pass.batch.sequences(),
+            &AttentionParameters {
+                heads: shape.heads,
+                scale: shape.attention_scale,
+                window: call.layer.window,
+                softcap: shape.attention_softcap,
+                sinks: None,
+            },
+            &mut out,
+        )
+        .map_err(Error::wrap)?;
+        Ok(matrix(out, shape.heads * shape.head_dim))
+    }
+}

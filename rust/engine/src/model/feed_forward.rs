@@ -1,0 +1,91 @@
+//! The dense feed-forward part: `down(activation(gate(x)) * up(x))`.
+
+use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
+use cortex_kernels::PackedMatrix;
+
+use super::description::{Activation, Description};
+use super::operations::{MatMul, Workspace, matrix, values};
+use super::roles::Role;
+use super::tensors::TensorReader;
+use crate::EngineError;
+
+/// Weights of one layer's part.
+pub(crate) struct FeedForward {
+    gate_up: PackedMatrix,
+    gate_up_bias: Option<Vec<f32>>,
+    down: PackedMatrix,
+    /// Of the last product.
+    pub bias: Option<Vec<f32>>,
+}
+
+impl FeedForward {
+    pub fn load(
+        reader: &mut TensorReader,
+        layer: usize,
+        shape: &Description,
+    ) -> std::result::Result<Self, EngineError> {
+        let (hidden, width) = (shape.hidden, shape.feed_forward);
+        let gated = [(Role::Gate, width), (Role::Up, width)];
+        let biases = [(Role::GateBias, width), (Role::UpBias, width)];
+        Ok(Self {
+            gate_up: reader.stacked(&gated, Role::GateUp, layer, hidden)?,
+            gate_up_bias: reader.stacked_vectors(&biases, None, layer)?,
+            down: reader.matrix(Role::Down, layer, [hidden, width])?,
+            bias: reader.optional_vector(Role::DownBias, layer, hidden)?,
+        })
+    }
+
+    /// The matrices.
+    pub fn matrices(&self) -> impl Iterator<Item = &PackedMatrix> {
+        [&self.gate_up, &self.down].into_iter()
+    }
+
+    /// `[t, hidden] -> [t, hidden]`, without the last bias.
+    pub fn forward(&self, work: &Workspace, activation: Activation, x: &Tensor) -> Result<Tensor> {
+        let weight = &self.gate_up;
+        let gate_up = x.apply_op1_no_bwd(&MatMul { work, weight })?;
+        let gated = gate_up.apply_op1_no_bwd(&Gated {
+            work,
+            activation,
+            bias: self.gate_up_bias.as_deref(),
+            width: self.down.cols(),
+        })?;
+        let weight = &self.down;
+        gated.apply_op1_no_bwd(&MatMul { work, weight })
+    }
+}
+
+/// `[m, 2f] -> activation(gate) * up [m, f]`.
+struct Gated<'a> {
+    work: &'a Workspace,
+    activation: Activation,
+    bias: Option<&'a [f32]>,
+    width: usize,
+}
+
+impl CustomOp1 for Gated<'_> {
+    fn name(&self) -> &'static str {
+        "gated"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let gate_up = values(storage, layout, self.name())?;
+        let mut out = vec![0.0; gate_up.len() / 2];
+        let pool = &self.work.pool;
+        let gate = self.activation.gate();
+        let bias = self.bias;
+        cortex_kernels::gated(pool, gate, gate_up, bias, self.width, &mut out)
+            .map_err(Error::wrap)?;
+        Ok(matrix(out, self.width))
+    }
+}
+
+impl Activation {
+    /// As the kernels call it.
+    pub(crate) fn gate(self) -> cortex_kernels::Gate {
+        match self {
+            Self::Silu => cortex_kernels::Gate::Silu,
+            Self::GeluTanh => cortex_kernels::Gate::GeluTanh,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What tensors are for, and what they are called in both formats.
+
+/// What a tensor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Embedding,
+    FinalNorm,
+    Head,
+    AttentionNorm,
+    AttentionPostNorm,
+    /// Query, key and value in one tensor.
+    QueryKeyValue,
+    Query,
+    Key,
+    Value,
+    QueryKeyValueBias,
+    QueryBias,
+    KeyBias,
+    ValueBias,
+    QueryNorm,
+    KeyNorm,
+    AttentionOutput,
+    AttentionOutputBias,
+    FeedForwardNorm,
+    FeedForwardPostNorm,
+    /// Gate and up in one tensor.
+    GateUp,
+    Gate,
+    Up,
+    Down,
+    GateBias,
+    UpBias,
+    DownBias,
+}
+
+/// Names in safetensors files of a family that differ from the usual ones.
+pub(crate) type Names = &'static [(Role, &'static str)];
+
+/// One row: the names in GGUF and in safetensors files, with the usual prefix; `{}` stands for the layer.
+const NAMES: [(Role, &str, &str); 26] = [
+    (
+        Role::Embedding,
+        "token_embd.weight",
+        "model.embed_tokens.weight",
+    ),
+    (Role::FinalNorm, "output_norm.weight", "model.norm.weight"),
+    (Role::Head, "output.weight", "lm_head.weight"),
+    (
+        Role::AttentionNorm,
+        "blk.{}.attn_norm.weight",
+        "model.layers.{}.input_layernorm.weight",
+    ),
+    (
+        Role::AttentionPostNorm,
+        "blk.{}.post_attention_norm.weight",
+        "model.layers.{}.post_attention_layernorm.weight",
+    ),
+    (
+        Role::QueryKeyValue,
+        "blk.{}.attn_qkv.weight",
+        "model.layers.{}.self_attn.qkv_proj.weight",
+    ),
+    (
+        Role::Query,
+        "blk.{}.attn_q.weight",
+        "model.layers.{}.self_attn.q_proj.weight",
+    ),
+    (
+        Role::Key,
+        "blk.{}.attn_k.weight",
+        "model.layers.{}.self_attn.k_proj.weight",
+    ),
+    (
+        Role::Value,
+        "blk.{}.attn_v.weight",
+        "model.layers.{}.self_attn.v_proj.weight",
+    ),
+    (
+        Role::QueryKeyValueBias,
+        "blk.{}.attn_qkv.bias",
+        "model.layers.{}.self_attn.qkv_proj.bias",
+    ),
+    (
+        Role::QueryBias,
+        "blk.{}.attn_q.bias",
+        "model.layers.{}.self_attn.q_proj.bias",
+    ),
+    (
+        Role::KeyBias,
+        "blk.{}.attn_k.bias",
+        "model.layers.{}.self_attn.k_proj.bias",
+    ),
+    (
+        Role::ValueBias,
+        "blk.{}.attn_v.bias",
+        "model.layers.{}.self_attn.v_proj.bias",
+    ),
+    (
+        Role::QueryNorm,
+        "blk.{}.attn_q_norm.weight",
+        "model.layers.{}.self_attn.q_norm.weight",
+    ),
+    (
+        Role::KeyNorm,
+        "blk.{}.attn_k_norm.weight",
+        "model.layers.{}.self_attn.k_norm.weight",
+    ),
+    (
+        Role::AttentionOutput,
+        "blk.{}.attn_output.weight",
+        "model.layers.{}.self_attn.o_proj.weight",
+    ),
+    (
+        Role::AttentionOutputBias,
+        "blk.{}.attn_output.bias",
+        "model.layers.{}.self_attn.o_proj.bias",
+    ),
+    (
+        Role::FeedForwardNorm,
+        "blk.{}.ffn_norm.weight",
+        "model.layers.{}.post_attention_layernorm.weight",
+    ),
+    (
+        Role::FeedForwardPostNorm,
+        "blk.{}.post_ffw_norm.weight",
+        "model.layers.{}.post_feedforward_layernorm.weight",
+    ),
+    (
+        Role::GateUp,
+        "blk.{}.ffn_up.weight",
+        "model.layers.{}.mlp.gate_up_proj.weight",
+    ),
+    (
+        Role::Gate,
+        "blk.{}.ffn_gate.weight",
+        "model.layers.{}.mlp.gate_proj.weight",
+    ),
+    (
+        Role::Up,
+        "blk.{}.ffn_up.weight",
+        "model.layers.{}.mlp.up_proj.weight",
+    ),
+    (
+        Role::Down,
+        "blk.{}.ffn_down.weight",
+        "model.layers.{}.mlp.down_proj.weight",
+    ),
+    (
+        Role::GateBias,
+        "blk.{}.ffn_gate.bias",
+        "model.layers.{}.mlp.gate_proj.bias",
+    ),
+    (
+        Role::UpBias,
+        "blk.{}.ffn_up.bias",
+        "model.layers.{}.mlp.up_proj.bias",
+    ),
+    (
+        Role::DownBias,
+        "blk.{}.ffn_down.bias",
+        "model.layers.{}.mlp.down_proj.bias",
+    ),
+];
+
+impl Role {
+    /// Name in GGUF files; `{}` stands for the layer.
+    pub fn in_gguf(self) -> &'static str {
+        NAMES[self as usize].1
+    }
+
+    /// Name in safetensors files of a family, with the usual prefix.
+    pub fn in_safetensors(self, own: Names) -> &'static str {
+        let other = own.iter().find(|(role, _)| *role == self);
+        other.map_or(NAMES[self as usize].2, |(_, name)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_roles() {
+        for (index, (role, _, _)) in NAMES.iter().enumerate() {
+            assert_eq!(*role as usize, index);
+        }
+        assert_eq!(Role::DownBias as usize, NAMES.len() - 1);
+    }
+}
