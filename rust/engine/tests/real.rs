@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::client::load;
 use common::{Lone, gemma3, ids, json, log_prob, shared_fixture, smollm2};
 use cortex_engine::SamplingParams;
@@ -12,13 +14,9 @@ use cortex_engine::model::Outputs;
 /// Largest difference of top-10 log-probabilities between 8-bit activations and float32.
 const QUANTISED: f32 = 0.5;
 
-fn check(reference: &str, tolerance: f32) {
-    let (Some(path), Some(reference)) = (smollm2(), shared_fixture(&format!("real/{reference}")))
-    else {
-        return;
-    };
-    let lone = Lone::open(&path);
-    for result in json(&reference)["results"].as_array().unwrap() {
+fn check(path: &Path, reference: &Path, tolerance: f32) {
+    let lone = Lone::open(path);
+    for result in json(reference)["results"].as_array().unwrap() {
         let name = result["name"].as_str().unwrap();
         let row = lone
             .logits(0, &ids(&result["token_ids"]), Outputs::Last)
@@ -43,7 +41,18 @@ fn check(reference: &str, tolerance: f32) {
 
 #[test]
 fn log_probabilities_are_near_the_exact_answer() {
-    check("smollm2_dequant_f32_transformers.json", QUANTISED);
+    let reference = shared_fixture("real/smollm2_dequant_f32_transformers.json");
+    if let (Some(path), Some(reference)) = (smollm2(), reference) {
+        check(&path, &reference, QUANTISED);
+    }
+}
+
+#[test]
+fn log_probabilities_of_gemma_are_near_the_exact_answer() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/real");
+    if let Some(path) = gemma3() {
+        check(&path, &reference.join("gemma3_270m_q4_k_m.json"), QUANTISED);
+    }
 }
 
 #[test]
@@ -96,7 +105,8 @@ fn gemma_continues_what_it_knows_also_beyond_its_window() {
     let mut client = load(&path, |options| options.context_length = Some(2048));
     let filler = "The sea was calm and the ship sailed on. ".repeat(80);
     for (before, question, answer) in [
-        ("", "The capital of France is", "Paris"),
+        ("", "The opposite of hot is", "cold"),
+        ("", "Paris is the capital of", "France"),
         ("", "Monday, Tuesday, Wednesday, Thursday,", "Friday"),
         (filler.as_str(), "1, 2, 3, 4, 5, 6,", "7"),
     ] {

@@ -138,7 +138,7 @@ fn silu<const FUSED: bool>(gate: f32, up: f32) -> f32 {
 /// `0.5 * (1 + tanh(u))` is `sigmoid(2 u)`.
 #[inline(always)]
 fn gelu_tanh<const FUSED: bool>(gate: f32, up: f32) -> f32 {
-    const TWICE_ROOT: f32 = 1.595_769_1;
+    const TWICE_ROOT: f32 = 1.595_769;
     let cubic = multiply_add::<FUSED>(gate * gate * gate, 0.044_715, gate);
     gate / (1.0 + exp::<FUSED>(-TWICE_ROOT * cubic)) * up
 }

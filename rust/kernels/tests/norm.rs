@@ -88,7 +88,7 @@ fn plain_gate(gate: Gate, value: f64, up: f64) -> f64 {
     match gate {
         Gate::Silu => value * sigmoid(value) * up,
         Gate::GeluTanh => {
-            let inner = (2.0 / std::f64::consts::PI).sqrt() * (value + 0.044715 * value.powi(3));
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (value + 0.044_715 * value.powi(3));
             0.5 * value * (1.0 + inner.tanh()) * up
         }
         Gate::Clamped { alpha, limit } => {

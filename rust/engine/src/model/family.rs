@@ -5,6 +5,10 @@ use super::roles::{Names, Role};
 use super::rope::RopeKind;
 use crate::EngineError;
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an independent fact of a family"
+)]
 /// What a family's name implies beyond the numbers in its header.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Family {

@@ -84,7 +84,7 @@ pub fn ids(value: &Value) -> Vec<u32> {
         .collect()
 }
 
-/// A decoder with a KV pool for one sequence of 256 tokens.
+/// A decoder with a KV pool for one sequence of 1,024 tokens.
 pub struct Lone {
     pub decoder: Decoder,
     cache: KvCache,
@@ -99,9 +99,10 @@ impl Lone {
     pub fn with_threads(path: &Path, threads: usize) -> Self {
         let file = ModelFile::open(path).unwrap();
         let decoder = Decoder::load(&file, Arc::new(Pool::new(threads))).unwrap();
-        let cache = KvCache::new(decoder.description(), 16, BLOCK, decoder.device()).unwrap();
+        let cache = KvCache::new(decoder.description(), 40, BLOCK, decoder.device()).unwrap();
         // A table that is neither sorted nor contiguous, as a used pool gives.
-        let blocks = vec![9, 4, 13, 1, 7, 2, 11, 5];
+        let mut blocks = vec![9, 4, 13, 1, 7, 2, 11, 5];
+        blocks.extend(16..40);
         Self {
             decoder,
             cache,
