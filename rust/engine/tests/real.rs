@@ -111,7 +111,7 @@ fn gemma_continues_what_it_knows_also_beyond_its_window() {
         (filler.as_str(), "1, 2, 3, 4, 5, 6,", "7"),
     ] {
         let text = format!("{before}{question}");
-        let prompt = client.engine.encode_text(&text, true, false).unwrap();
+        let prompt = client.engine.encode_text(&text, true, false, None).unwrap();
         let found = client.ask(&prompt, &SamplingParams::greedy(8)).text;
         assert!(found.contains(answer), "{question} {found}");
     }
