@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cortex.cli.keys import keys_app
+from cortex.cli.operate import operate_app
 from cortex.cli.output import fail, say
 from cortex.errors import CortexError
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     help="One OpenAI- and Anthropic-compatible endpoint in front of every GPU and CPU host you own.",
 )
 app.add_typer(keys_app, name="keys")
+app.registered_commands.extend(operate_app.registered_commands)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="cortex.toml; else /etc/cortex/cortex.toml.")]
 Listen = Annotated[str | None, typer.Option(help="API address, host:port; overrides the configuration.")]

@@ -15,7 +15,17 @@ __all__ = ["KEY_VARIABLE", "GatewayCalls"]
 KEY_VARIABLE = "CORTEX_API_KEY"
 _KEY_FILE = "cortex/key"
 _TIMEOUT_SECONDS = 10.0
-_REFUSED = {401: Unauthorized, 403: Forbidden}
+_REFUSED: dict[int, type[CortexError]] = {401: Unauthorized, 403: Forbidden}
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A key goes to the gateway that it is for, and nowhere else."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
 
 
 class GatewayCalls:
@@ -55,7 +65,7 @@ class GatewayCalls:
             headers["authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(self.base + path, data=body, headers=headers, method=method)
         try:
-            return urllib.request.urlopen(request, timeout=seconds)
+            return _OPENER.open(request, timeout=seconds)
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refusal(error) from error

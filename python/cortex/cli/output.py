@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from cortex.errors import CortexError
 
-__all__ = ["fail", "human_bytes", "print_json", "print_table", "progress_bar", "say"]
+__all__ = ["fail", "human_bytes", "print_json", "print_line", "print_table", "progress_bar", "say"]
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -29,6 +29,11 @@ def fail(error: CortexError) -> NoReturn:
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_line(text: str) -> None:
+    """One line on stdout."""
+    sys.stdout.write(f"{text}\n")
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -1,6 +1,7 @@
 """Api: JSON calls to one daemon, patient where it asks for patience (Retry-After); the standard library's client."""
 
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -25,7 +26,11 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
+def _opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects, *handlers)
+
+
+_OPENER = _opener()
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,12 @@ class Refused(CortexError):
 
 
 class Api:
-    """The daemon at `base`; `token` is sent as bearer where there is one. Raises ConfigError for what is no URL."""
+    """The daemon at `base`; `token` is sent as bearer where there is one, `tls` is for https that the system's
+    authorities do not know. Raises ConfigError for what is no URL."""
 
-    def __init__(self, base: str, *, token: str = "", clock: Clock | None = None) -> None:
+    def __init__(
+        self, base: str, *, token: str = "", clock: Clock | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.base = base.rstrip("/")
         if not self.base.startswith(("http://", "https://")):
             raise ConfigError(f"{base}: write a URL, for example http://beast:13131")
@@ -57,6 +65,7 @@ class Api:
         if token:
             self._headers["authorization"] = f"Bearer {token}"
         self.clock = clock or Clock()
+        self._opener = _OPENER if tls is None else _opener(urllib.request.HTTPSHandler(context=tls))
 
     def get(self, path: str, *, seconds: float = 10.0) -> Any:
         """The JSON of a GET. Raises UpstreamUnreachable, UpstreamLost, UpstreamMalformed, Refused."""
@@ -79,7 +88,7 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.base + path, data=data, headers=self._headers, method=method)
         try:
-            with _OPENER.open(request, timeout=seconds) as response:
+            with self._opener.open(request, timeout=seconds) as response:
                 return json.loads(response.read(_LONGEST_BODY))
         except urllib.error.HTTPError as error:
             with error:
