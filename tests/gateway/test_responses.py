@@ -7,7 +7,8 @@ import msgspec
 import openai
 import pytest
 
-from cortex.dialects.neutral import ReasoningDelta, ToolCallDelta
+from cortex.dialects.logprobs import TokenLogprob, TopLogprob
+from cortex.dialects.neutral import ReasoningDelta, TextDelta, ToolCallDelta
 from cortex.errors import ContextLengthExceeded
 from cortex.types import FinishReason
 from tests.fakes.neuron import FakeNeuron
@@ -94,6 +95,21 @@ async def test_the_sdk_parses_a_schema(gpt: openai.AsyncOpenAI, beast: FakeNeuro
     assert answer.output_parsed == City(city="Paris")
     sent = msgspec.json.decode(beast.bodies[0])["response_format"]
     assert (sent["type"], sent["json_schema"]["name"]) == ("json_schema", "City")
+
+
+async def test_log_probabilities_come_through(gpt: openai.AsyncOpenAI, beast: FakeNeuron) -> None:
+    entry = TokenLogprob("Paris", -0.25, tuple(b"Paris"), (TopLogprob("Paris", -0.25, tuple(b"Paris")),))
+    beast.script("alpha").says = (TextDelta("Paris", logprobs=(entry,)),)
+    whole = await gpt.responses.create(model="alpha", input="x", top_logprobs=1)
+    async with gpt.responses.stream(model="alpha", input="x", top_logprobs=1) as stream:
+        streamed = await stream.get_final_response()
+    for answer in (whole, streamed):
+        part = answer.output[0].content[0]  # type: ignore[union-attr, index]
+        assert [(one.token, one.logprob, one.top_logprobs[0].token) for one in part.logprobs] == [  # type: ignore[union-attr]
+            ("Paris", -0.25, "Paris")
+        ]
+    sent = msgspec.json.decode(beast.bodies[0])
+    assert (sent["logprobs"], sent["top_logprobs"]) == (True, 1)
 
 
 async def test_an_answer_that_was_cut_says_so(gpt: openai.AsyncOpenAI, beast: FakeNeuron) -> None:

@@ -43,9 +43,9 @@ def encode_error(error: CortexError, request_id: str | None = None) -> bytes:
     return msgspec.json.encode(body)
 
 
-def error_event(error: CortexError) -> bytes:
+def error_event(error: CortexError, request_id: str | None = None) -> bytes:
     """The in-stream error; it ends the stream, without `[DONE]`, so that no client takes the answer for whole."""
-    return b"data: " + encode_error(error) + b"\n\n"
+    return b"data: " + encode_error(error, request_id) + b"\n\n"
 
 
 def add_usage(total: Usage | None, more: Usage | None) -> Usage | None:

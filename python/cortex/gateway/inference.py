@@ -59,9 +59,6 @@ class Style(msgspec.Struct, frozen=True):
     error_event: Callable[[CortexError], bytes]
 
 
-_OPENAI = Style(KEEP_ALIVE, openai_error_event)
-
-
 class Inference:
     """Handlers for `/v1/chat/completions`, `/v1/completions` and `/v1/messages`."""
 
@@ -127,7 +124,8 @@ class Inference:
             call = self.call(request, model, request.path, _forwarded(request.body, asked, model.id), meter)
             if not asked.stream:
                 return await self.whole(call, lambda raw: _metered(raw, meter), given)
-            return await self.stream(call, lambda _: Relay(drop_usage=not asked.include_usage), _OPENAI, given)
+            style = Style(KEEP_ALIVE, partial(openai_error_event, request_id=request.id))
+            return await self.stream(call, lambda _: Relay(drop_usage=not asked.include_usage), style, given)
         except BaseException as error:
             finish(meter, error)
             raise

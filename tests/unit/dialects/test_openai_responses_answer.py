@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cortex.dialects.answer import Answer
+from cortex.dialects.logprobs import TokenLogprob
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, ReasoningDelta, TextDelta, ToolCallDelta
 from cortex.dialects.openai_chat import StreamDecoder
 from cortex.dialects.openai_responses import (
@@ -175,6 +176,20 @@ def test_pieces_of_two_calls_that_are_mixed_are_the_hosts_fault() -> None:
     begun = (ToolCallDelta(0, "a", "f", '{"x":'), ToolCallDelta(1, "b", "g", "{}"))
     assert kinds(stream_of(*begun, ToolCallDelta(0, arguments="1}")))[-1] == "failed"
     assert kinds(stream_of(*begun, ToolCallDelta(0, arguments="{}"), STOP))[-1] == "completed"
+
+
+def test_log_probabilities_stand_beside_their_text() -> None:
+    one, two, three = (TokenLogprob(token, -0.5, (1,)) for token in "abc")
+    events = (TextDelta("", logprobs=(one,)), TextDelta("ab", logprobs=(two,)), TextDelta("", logprobs=(three,)), STOP)
+    stream = stream_of(*events, top_logprobs=1)
+    assert rules_of("openai_responses")(stream) == []
+    told = {event["type"]: event for event in payloads(stream)}
+    assert [entry["token"] for entry in told["response.output_text.delta"]["logprobs"]] == ["a", "b"]
+    assert [entry["token"] for entry in told["response.output_text.done"]["logprobs"]] == ["a", "b", "c"]
+    assert payloads(stream)[-1]["response"] == whole(*events, top_logprobs=1)
+    assert whole(*events)["output"][0]["content"][0]["logprobs"][0] == {
+        **{"token": "a", "logprob": -0.5, "bytes": [1], "top_logprobs": []}
+    }
 
 
 def test_thinking_may_come_again_after_text() -> None:

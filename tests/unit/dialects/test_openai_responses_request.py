@@ -226,9 +226,7 @@ def test_formats_thinking_and_hints() -> None:
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
-        ({"top_logprobs": 3}, "top_logprobs"),
         ({"truncation": "auto"}, "truncation"),
-        ({"include": ["message.output_text.logprobs"]}, "include"),
         ({"no_such": 1}, "no_such"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
@@ -264,6 +262,7 @@ def test_what_is_not_offered_is_refused_by_name(fields: dict[str, Any], param: s
         ({"tool_choice": "perhaps"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "name": "g"}, "tools": [FUNCTION]}, "tool_choice"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"top_logprobs": 21}, "top_logprobs"),
         ({"metadata": {"a": 1}}, "metadata[...]"),
     ],
 )
@@ -289,7 +288,7 @@ def test_every_field_of_the_body_is_honoured_named_or_refused() -> None:
         ),
         *("parallel_tool_calls", "text", "reasoning", "include", "store", "previous_response_id", "truncation"),
         *("metadata", "top_k", "min_p", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty"),
-        *("chat_template_kwargs", "stream_options"),
+        *("chat_template_kwargs", "stream_options", "top_logprobs"),
     }
     for name in set(ResponsesBody.__struct_fields__) - honoured:
         try:
@@ -297,6 +296,16 @@ def test_every_field_of_the_body_is_honoured_named_or_refused() -> None:
         except UnsupportedParameter as error:
             named = (error.param,)
         assert named == (name,)
+
+
+def test_log_probabilities_are_asked_for_by_either_field() -> None:
+    for fields, wanted in (
+        ({"include": ["message.output_text.logprobs"]}, (True, None)),
+        ({"top_logprobs": 3}, (True, 3)),
+        ({"top_logprobs": 0}, (False, None)),
+    ):
+        chat = decode(**fields).chat
+        assert ((chat.logprobs, chat.top_logprobs), chat.ignored) == (wanted, ())
 
 
 def test_unknown_items_and_fields_are_kept_out_and_named() -> None:

@@ -4,6 +4,7 @@ import msgspec
 
 from cortex.dialects.answer import Answer, events_of
 from cortex.dialects.body import parse_body
+from cortex.dialects.logprobs import TokenLogprob
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from cortex.dialects.openai_upstream import WireError, error_of
 from cortex.dialects.sse import SseParser
@@ -38,10 +39,15 @@ class _Said(msgspec.Struct, frozen=True):
     tool_calls: list[_Call] | None = None
 
 
+class _Logprobs(msgspec.Struct, frozen=True):
+    content: tuple[TokenLogprob, ...] | None = None
+
+
 class _Choice(msgspec.Struct, frozen=True):
     index: int = 0
     delta: _Said | None = None
     message: _Said | None = None
+    logprobs: _Logprobs | None = None
     finish_reason: str | None = None
     stop_reason: str | int | None = None
 
@@ -136,7 +142,7 @@ class StreamDecoder:
             if choice.index:
                 raise UpstreamMalformed("The host sent a second choice that nobody asked for.")
             if choice.delta is not None:
-                _deltas(choice.delta, events)
+                _deltas(choice.delta, _logprobs(choice), events)
             if choice.finish_reason is not None:
                 self._reason, self._stop = _finish(choice)
 
@@ -148,11 +154,15 @@ def _finish(choice: _Choice) -> tuple[FinishReason, str | None]:
     return reason, None
 
 
-def _deltas(said: _Said, events: list[ChatEvent]) -> None:
+def _logprobs(choice: _Choice) -> tuple[TokenLogprob, ...]:
+    return () if choice.logprobs is None else choice.logprobs.content or ()
+
+
+def _deltas(said: _Said, logprobs: tuple[TokenLogprob, ...], events: list[ChatEvent]) -> None:
     if thought := said.reasoning_content or said.reasoning:
         events.append(ReasoningDelta(thought))
-    if said.content:
-        events.append(TextDelta(said.content))
+    if said.content or logprobs:
+        events.append(TextDelta(said.content or "", logprobs=logprobs))
     for position, call in enumerate(said.tool_calls or ()):
         index = position if call.index is None else call.index
         events.append(ToolCallDelta(index, call.id, call.function.name, call.function.arguments or ""))
@@ -184,5 +194,6 @@ def decode_response(body: bytes) -> list[ChatEvent]:
             reasoning=said.reasoning_content or said.reasoning or "",
             tool_calls=calls,
             ended=Ended(reason, payload.usage.neutral() if payload.usage else None, stop),
+            logprobs=_logprobs(choice),
         )
     )

@@ -27,7 +27,7 @@ _HINTS = (
     "service_tier",
     "user",
 )
-_REFUSED = ("background", "context_management", "conversation", "moderation", "prompt", "top_logprobs")
+_REFUSED = ("background", "context_management", "conversation", "moderation", "prompt")
 _SEALED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -54,8 +54,6 @@ def parse_request(body: bytes) -> ResponsesBody:
     refuse_given(wire, _REFUSED)
     if wire.truncation == "auto":
         raise UnsupportedParameter("`truncation` auto is not supported: nothing is left out here.", param="truncation")
-    if _LOGPROBS in (wire.include or ()):
-        raise UnsupportedParameter("`include`: logprobs are not supported.", param="include")
     return wire
 
 
@@ -109,6 +107,8 @@ def _chat(
         tool_choice=choice if tools else None,
         parallel_tool_calls=wire.parallel_tool_calls if tools else None,
         response_format=_response_format(wire),
+        logprobs=_LOGPROBS in (wire.include or ()) or bool(wire.top_logprobs),
+        top_logprobs=wire.top_logprobs or None,
         thinking=_thinking(wire),
         template_kwargs=wire.chat_template_kwargs or None,
         ignored=ignored.names(),
@@ -131,7 +131,7 @@ def _note_hints(wire: ResponsesBody, ignored: Ignored, *, keeps: bool) -> None:
     ignored.add(*(name for name in _HINTS if getattr(wire, name) is not None))
     if wire.store is not None and not keeps:
         ignored.add("store")
-    if any(name != _SEALED for name in wire.include or ()):
+    if any(name not in (_SEALED, _LOGPROBS) for name in wire.include or ()):
         ignored.add("include")
     if wire.stream_options is not None and wire.stream_options.include_obfuscation:
         ignored.add("stream_options.include_obfuscation")
@@ -194,6 +194,7 @@ def _echo(wire: ResponsesBody, *, keeps: bool) -> dict[str, Any]:
         "text": {"format": msgspec.to_builtins(given) if given is not None else {"type": "text"}},
         "tool_choice": wire.tool_choice or "auto",
         "tools": wire.tools or [],
+        "top_logprobs": wire.top_logprobs or 0,
         "top_p": wire.top_p,
         "truncation": "disabled",
     }

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from cortex.dialects.answer import collect
+from cortex.dialects.logprobs import TokenLogprob
 from cortex.dialects.neutral import ChatEvent, Ended
 from cortex.dialects.openai_responses.request import ResponsesRequest
 from cortex.dialects.openai_responses.seal import seal
@@ -57,8 +58,10 @@ def error_object(error: CortexError) -> dict[str, str]:
     """`error` of an answer that failed after its start. The codes are the dialect's own: agents decide by them whether
     to compact, to wait or to try again."""
     code = "server_error"
-    if isinstance(error, ContextLengthExceeded | QueueFull):
+    if isinstance(error, ContextLengthExceeded):
         code = error.code
+    elif isinstance(error, QueueFull) or error.status == 429:
+        code = QueueFull.code
     elif isinstance(error, RequestError):
         code = "invalid_prompt"
     return {"code": code, "message": f"{error.message} {error.hint}" if error.hint else error.message}
@@ -97,9 +100,11 @@ class Items:
             item["encrypted_content"] = seal(text, self._asked.chat.model, self._key)
         return item
 
-    def message(self, index: int, text: str | None, *, cut: bool = False) -> dict[str, Any]:
+    def message(
+        self, index: int, text: str | None, *, logprobs: tuple[TokenLogprob, ...] = (), cut: bool = False
+    ) -> dict[str, Any]:
         """Text; None = it begins."""
-        part: dict[str, Any] = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        part: dict[str, Any] = {"type": "output_text", "text": text, "annotations": [], "logprobs": list(logprobs)}
         return {
             "id": self.id("msg", index),
             "type": "message",
@@ -141,7 +146,8 @@ def encode_response(
         output.append(items.reasoning(0, answer.reasoning))
     if answer.text:
         cut = answer.ended.reason is FinishReason.LENGTH
-        output.append(items.message(len(output), answer.text, cut=cut and not answer.tool_calls))
+        cut = cut and not answer.tool_calls
+        output.append(items.message(len(output), answer.text, logprobs=answer.logprobs, cut=cut))
     for call in answer.tool_calls:
         output.append(items.call(len(output), call.id, call.name, call.arguments))
     fields = ended_fields(answer.ended)

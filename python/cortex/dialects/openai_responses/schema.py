@@ -153,6 +153,7 @@ class ResponsesBody(_Wire):
     previous_response_id: str | None = None
     truncation: Literal["auto", "disabled"] | None = None
     metadata: dict[str, str] | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, _SHARE] | None = None
     # Sampling of our own, in the words of the chat dialect.
@@ -178,4 +179,3 @@ class ResponsesBody(_Wire):
     conversation: Any = None
     moderation: Any = None
     prompt: Any = None
-    top_logprobs: Any = None

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cortex.dialects.answer import interrupted
+from cortex.dialects.logprobs import TokenLogprob
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, ReasoningDelta, TextDelta, ToolCallDelta
 from cortex.dialects.openai_responses.request import ResponsesRequest
 from cortex.dialects.openai_responses.response import Items, ended_fields, error_object, response_object
@@ -32,6 +33,7 @@ class StreamEncoder:
         self._call = -1
         self._closed_calls: set[int] = set()
         self._output: list[dict[str, Any]] = []
+        self._waiting: tuple[TokenLogprob, ...] = ()
         self.final: dict[str, Any] | None = None
 
     def start(self) -> bytes:
@@ -54,7 +56,7 @@ class StreamEncoder:
         if not self._started:
             return self.start() + self.event(event)
         if isinstance(event, TextDelta):
-            return self._text(event.text)
+            return self._text(event)
         if isinstance(event, ReasoningDelta):
             return self._thinking(event.text)
         if isinstance(event, ToolCallDelta):
@@ -75,14 +77,20 @@ class StreamEncoder:
     def _object(self, **changing: Any) -> dict[str, Any]:
         return response_object(self._asked, id=self._id, created=self._created, **changing)
 
-    def _text(self, text: str) -> bytes:
-        if not text:
+    def _text(self, event: TextDelta) -> bytes:
+        """Entries without text wait; those before the first text have no item to stand in yet."""
+        if event.logprobs:
+            self._waiting += event.logprobs
+        if not event.text:
             return b""
         head = b""
         if not isinstance(self._open, TextItem):
             head = self._close()
             head += self._begin(TextItem(self._writer, self._items, len(self._output)))
-        return head + self._piece(text)
+        if self._waiting and isinstance(self._open, TextItem):
+            self._open.likely(self._waiting)
+            self._waiting = ()
+        return head + self._piece(event.text)
 
     def _thinking(self, text: str) -> bytes:
         if not text:
@@ -122,6 +130,9 @@ class StreamEncoder:
 
     def _close(self, *, cut: bool = False) -> bytes:
         opened, self._open = self._open, None
+        if isinstance(opened, TextItem):
+            opened.likely(self._waiting)
+            self._waiting = ()
         if opened is None:
             return b""
         if isinstance(opened, CallItem):

@@ -5,11 +5,13 @@ from typing import Any
 
 import msgspec
 
+from cortex.dialects.logprobs import TokenLogprob
 from cortex.dialects.openai_responses.response import Items
 
 __all__ = ["CallItem", "OpenItem", "TextItem", "ThinkingItem", "Writer"]
 
 _json = msgspec.json.encode
+_NO_LOGPROBS = b',"logprobs":[]}\n\n'
 
 
 class Writer:
@@ -69,21 +71,41 @@ class OpenItem(ABC):
 
 
 class TextItem(OpenItem):
-    """A message with one text part."""
+    """A message with one text part. Log probabilities of tokens whose text has not come yet wait for it."""
+
+    def __init__(self, writer: Writer, items: Items, index: int) -> None:
+        super().__init__(writer, items, index)
+        self._logprobs: list[TokenLogprob] = []
+        self._told = 0
 
     def begin(self) -> bytes:
         """The message and its part."""
         item = self._items.message(self._index, None)
         self._place = {"item_id": item["id"], "output_index": self._index, "content_index": 0}
-        self._deltas("response.output_text.delta", self._place, b',"logprobs":[]}\n\n')
+        self._deltas("response.output_text.delta", self._place, _NO_LOGPROBS)
         part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
         return self._added(item) + self._writer.event("response.content_part.added", {**self._place, "part": part})
 
+    def likely(self, logprobs: tuple[TokenLogprob, ...]) -> None:
+        """Entries for the next piece."""
+        self._logprobs += logprobs
+
+    def delta(self, text: str) -> bytes:
+        """A piece, with the entries that came since the last one."""
+        if self._told == len(self._logprobs):
+            return super().delta(text)
+        fresh, self._told = self._logprobs[self._told :], len(self._logprobs)
+        self._suffix = b',"logprobs":' + _json(fresh) + b"}\n\n"
+        data = super().delta(text)
+        self._suffix = _NO_LOGPROBS
+        return data
+
     def close(self, *, cut: bool) -> bytes:
         """The whole text, the part, the message."""
-        item = self._items.message(self._index, self._text(), cut=cut)
+        item = self._items.message(self._index, self._text(), logprobs=tuple(self._logprobs), cut=cut)
         part = item["content"][0]
-        text = self._writer.event("response.output_text.done", {**self._place, "text": part["text"], "logprobs": []})
+        whole = {**self._place, "text": part["text"], "logprobs": part["logprobs"]}
+        text = self._writer.event("response.output_text.done", whole)
         return text + self._writer.event("response.content_part.done", {**self._place, "part": part}) + self._done(item)
 
 
