@@ -97,6 +97,17 @@ bench: $(VENV)/.dev $(VENV)/.built model ## the benchmarks (pytest-benchmark)
 wheel: $(VENV)/.runtime ## the abi3 wheel, in dist/
 	$(BIN)/maturin build --profile dist --out dist
 
+# The target's Python, whose wheels are vendored: make rpm builds for this machine, COPR sets its own.
+RPM_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+.PHONY: srpm
+srpm: $(VENV)/.runtime ## source packages of both RPMs with everything vendored, in dist/srpm (RPM_PYTHON=3.14)
+	PATH="$(CURDIR)/$(BIN):$$PATH" rpm/tools/srpm.sh dist/srpm $(RPM_PYTHON)
+
+.PHONY: rpm
+rpm: srpm ## both RPMs for this machine, in dist/rpm
+	for package in dist/srpm/*.src.rpm; do \
+	  rpmbuild --rebuild --define "_topdir $(CURDIR)/dist/rpmbuild" --define "_rpmdir $(CURDIR)/dist/rpm" $$package; done
+
 .PHONY: lock
 lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml
 	$(BIN)/python -m pip install -q uv
