@@ -36,6 +36,16 @@ def serve(
 
 
 @app.command()
+def check(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="neuron.toml; else /etc/neuron/.")] = None,
+) -> None:
+    """Check the configuration and the token that it names; changes and starts nothing."""
+    from cortex.cli.services import check_neuron
+
+    check_neuron(config)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     from importlib.metadata import version as installed

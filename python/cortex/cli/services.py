@@ -8,13 +8,14 @@ from pathlib import Path
 import msgspec
 
 from cortex import logs
+from cortex.cli.output import say
 from cortex.config import GatewayConfig, GatewaySection, load_neuron
 from cortex.config.secrets import read_tokens
 from cortex.config.source import GatewaySource
 from cortex.config.warnings import neuron_warnings
 from cortex.errors import ConfigError
 
-__all__ = ["run_gateway", "run_neuron", "start_logging", "with_addresses"]
+__all__ = ["check_neuron", "run_gateway", "run_neuron", "start_logging", "with_addresses"]
 
 _log = logging.getLogger("cortex.cli")
 
@@ -62,6 +63,18 @@ def run_gateway(
         _log.warning("no hosts: list them as [[neurons]] in cortex.toml, or run everything here with `cortex up`")
     listener = inherited_listener(os.environ, os.getpid())
     run(lambda: Gateway(files, source=source, listener=listener))
+
+
+def check_neuron(config: Path | None) -> None:
+    """Say whether the host daemon would start with this configuration. Raises ConfigError where it would not."""
+    from cortex.neuron.access import Access
+
+    loaded = load_neuron(config, os.environ)
+    Access(loaded.config.auth, os.environ)
+    tokens = read_tokens(None if loaded.config.auth is None else loaded.config.auth.token_file, os.environ)
+    for warning in (*loaded.warnings, *neuron_warnings(loaded.config, tokens=tokens)):
+        say(f"warning: {warning}")
+    say(f"{loaded.origin} is right")
 
 
 def run_neuron(config: Path | None, *, host: str | None, port: int | None, log_level: str, log_format: str) -> None:

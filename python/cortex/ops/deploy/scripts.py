@@ -27,7 +27,7 @@ __all__ = [
 
 REPOSITORIES = "/etc/yum.repos.d"
 STAGE = "/var/lib/cortex-deploy"
-_CHECKERS = {"/etc/cortex": "/usr/bin/cortex check --config", "/etc/neuron": "/usr/bin/neuron check --config"}
+_CHECKERS = {"/etc/cortex": "/usr/bin/cortex check --offline --config", "/etc/neuron": "/usr/bin/neuron check --config"}
 _MAIN = {"/etc/cortex": "cortex.toml", "/etc/neuron": "neuron.toml"}
 
 _PROLOGUE = r"""
