@@ -74,6 +74,8 @@ class FakeNeuron:
         self.has_events = True
         self.deaf = False
         self.max_in_flight = 0  # 0 = it does not say
+        self.restarts = False
+        self.called_off: list[str] = []
         self.entries: dict[str, ModelEntry] = {}
         self.loads: list[LoadRequest] = []
         self.bodies: list[bytes] = []
@@ -203,6 +205,8 @@ class FakeNeuron:
 
         app.post("/models/load")(self._load)
         app.post("/models/unload")(self._unload)
+        if self.restarts:
+            app.post("/restart")(self._restart)
         app.post("/tokenize")(self._tokenize)
         app.post("/v1/chat/completions")(self._chat)
         app.post("/v1/completions")(self._completions)
@@ -245,8 +249,24 @@ class FakeNeuron:
         result = LoadResult(status=ModelState.LOADED, model_id=asked.model_id, revision=self.revision)
         return json_response(result)
 
+    def progress(self, model: str, done: int) -> None:
+        """Say how far its load is."""
+        told = LoadProgress(stage="weights", done_bytes=done, total_bytes=100)
+        self._set(self._entry(model, ModelState.LOADING, progress=told))
+
+    async def _restart(self, _request: Request) -> Response:
+        self.starts += 1
+        self.entries.clear()
+        for listener in self._listeners:
+            listener.put_nowait(NeuronEvent(kind="snapshot", epoch=self._epoch, revision=1, health=self.health()))
+        return json_response({"status": "restarting"}, status=202)
+
     async def _unload(self, request: Request) -> Response:
         asked = msgspec.json.decode(request.body, type=UnloadRequest)
+        if (entry := self.entries.get(asked.model_id)) is not None and entry.status is ModelState.LOADING:
+            self.called_off.append(asked.model_id)
+            self._set(ModelEntry(id=asked.model_id, status=ModelState.ABSENT))
+            return json_response(UnloadResult(status="unloaded", model_id=asked.model_id, revision=self.revision))
         self._loaded(asked.model_id)
         if self.running:
             raise ModelBusy(f"{asked.model_id} is still in use", extras={"in_flight": self.running})

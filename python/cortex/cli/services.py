@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,7 +90,16 @@ def run_neuron(config: Path | None, *, host: str | None, port: int | None, log_l
     tokens = read_tokens(None if settings.auth is None else settings.auth.token_file, os.environ)
     _warn((*loaded.warnings, *neuron_warnings(settings, tokens=tokens)))
     _log.info("configuration", extra={"fields": {"neuron": loaded.origin}})
-    run(lambda: Neuron(settings, os.environ))
+    made: list[Neuron] = []
+
+    def make() -> Neuron:
+        made.append(Neuron(settings, os.environ, restarts=True))
+        return made[-1]
+
+    run(make)
+    if made and made[-1].restart_asked:
+        _log.info("beginning anew")
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _warn(warnings: Sequence[str]) -> None:

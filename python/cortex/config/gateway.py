@@ -48,11 +48,13 @@ class GatewaySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class EvictionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[eviction]`. `defrag_after_cycles` = load/unload cycles per host before a warning; 0 = never."""
+    """`[eviction]`. `defrag_after_cycles` = loads per host before its process begins anew (0 = never), `idle_ttl_secs`
+    = how long an unused model stays (0 = for ever)."""
 
     strategy: Literal["lru", "priority"] = "lru"
     defrag_after_cycles: Annotated[int, msgspec.Meta(ge=0)] = 0
     min_residency_secs: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    idle_ttl_secs: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class ResponsesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -45,6 +45,7 @@ class ModelProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     min_device_vram_mb: Count | None = None
     pinned_on: tuple[str, ...] = ()
     residency_priority: int | None = None
+    idle_ttl_secs: Annotated[float, msgspec.Meta(ge=0)] | None = None
     source: str | None = None
     limit: Limit = Limit()
     cost: Cost | None = None

@@ -13,7 +13,7 @@ from cortex.fleet.catalogue import Catalogue
 from cortex.fleet.state import MIB, Fleet, Host
 from cortex.types import ModelState
 
-__all__ = ["Candidate", "Policy", "candidates", "choose_victims", "policy_of"]
+__all__ = ["Candidate", "Policy", "candidates", "choose_victims", "idle_too_long", "policy_of"]
 
 _DEFAULT_PRIORITY = 100
 
@@ -26,6 +26,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Literal["lru", "priority"] = "lru"
     min_residency_seconds: float = 0.0
     replicate_after: int = 0
+    idle_ttl_seconds: float = 0.0
+
+    def idle_seconds(self, model: str) -> float:
+        """How long the model may stay unused, 0 = for ever: as its profile says, else as is usual; what the catalogue
+        does not list stays."""
+        profile = self.catalogue.profiles.get(model)
+        if profile is None:
+            return 0.0
+        return self.idle_ttl_seconds if profile.idle_ttl_secs is None else profile.idle_ttl_secs
 
     def priority(self, model: str) -> int:
         """The model's class for displacement."""
@@ -54,7 +63,21 @@ def policy_of(catalogue: Catalogue, eviction: EvictionConfig, *, replicate_after
         strategy=eviction.strategy,
         min_residency_seconds=eviction.min_residency_secs,
         replicate_after=replicate_after,
+        idle_ttl_seconds=eviction.idle_ttl_secs,
     )
+
+
+def idle_too_long(fleet: Fleet, policy: Policy, *, now: float) -> list[tuple[str, str]]:
+    """Models of the catalogue that nobody used for their time to live, as (host, model); pinned ones stay."""
+    return [
+        (host.name, name)
+        for host in fleet.hosts.values()
+        if host.serving and host.ours
+        for name in host.models
+        if (ttl := policy.idle_seconds(name)) and host.last_use(name) + ttl <= now
+        if not policy.pinned(name, host.name) and (name, host.name) not in fleet.pins
+        if _idle(fleet, host, policy, name, now)
+    ]
 
 
 def candidates(

@@ -102,7 +102,7 @@ def decide(
     3. Some host was never met: wait for the first contact.
     4. Only a host knows the model, and it is not loaded there: reject.
     5. No host could ever hold it: reject for good, with the numbers.
-    6. All hosts that could are away, or may load nothing: reject for now.
+    6. All hosts that could are away, or may load nothing: reject for now, or wait for one that begins anew.
     7. All that are there failed to load it lately: reject with that failure.
     8. It fits, free or after evicting idle models: load; on a host that flaps only where no other can.
     9. It would fit once busy models are idle: wait.
@@ -181,6 +181,8 @@ def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: f
     if not could:  # 5.
         return _impossible(fleet, model, hosts)
     there = [host for host in could if host.loads]
+    if not there and any(host.duty is Duty.RESTARTING for host in could):
+        return Wait("contact")
     if not there:  # 6.
         return Reject(kind=errors.ServiceUnavailable, message=_away(could), retry_after=5.0)
     fresh = [host for host in there if not _resting(fleet, host, model.id, now)]

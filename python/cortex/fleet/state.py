@@ -27,11 +27,13 @@ class Reach(StrEnum):
 
 
 class Duty(StrEnum):
-    """What an operator lets a host do: everything, serve what it has loaded, or nothing new."""
+    """What a host is let do: everything, serve what it has loaded, or nothing new; the last also while its process
+    begins anew, which is waited for."""
 
     ACTIVE = "active"
     CORDONED = "cordoned"
     DRAINED = "drained"
+    RESTARTING = "restarting"
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +95,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def serving(self) -> bool:
         """Whether new requests may go there."""
-        return self.reach is Reach.UP and self.status == "ok" and self.duty is not Duty.DRAINED
+        return self.reach is Reach.UP and self.status == "ok" and self.duty in (Duty.ACTIVE, Duty.CORDONED)
 
     @property
     def loads(self) -> bool:

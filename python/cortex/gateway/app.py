@@ -16,7 +16,9 @@ from cortex.gateway.access import Access
 from cortex.gateway.admin import Admin
 from cortex.gateway.board import Board
 from cortex.gateway.counting import Counting
+from cortex.gateway.defrag import Defrag
 from cortex.gateway.dispatch import Dispatcher
+from cortex.gateway.idle import IdleUnloader
 from cortex.gateway.inference import Inference
 from cortex.gateway.interruptions import Interruptions
 from cortex.gateway.lifecycle import Lifecycle
@@ -54,12 +56,16 @@ class Gateway:
         self._client.strangers = strangers(config)
         self._neurons = NeuronClient(self._client)
         self._poller = Poller(self.board, self._neurons, poll_seconds=settings.poll_secs)
+        self._defrag = Defrag(self.board, self._neurons, after=config.eviction.defrag_after_cycles)
         self._lifecycle = Lifecycle(
             self.board,
             self._neurons,
             self.metrics,
             refresh=self._poller.refresh,
-            defrag_after_cycles=config.eviction.defrag_after_cycles,
+            on_loaded=self._defrag.count,
+        )
+        self._idle = IdleUnloader(
+            self.board, lambda: self._dispatcher.policy, self._neurons, self.metrics, self._poller.refresh
         )
         self._access = Access(config.auth, Keyring(files.keys))
         self._dispatcher = Dispatcher(
@@ -119,7 +125,7 @@ class Gateway:
         self._dispatcher.policy = _policy(files)
         self._dispatcher.wait_seconds = config.gateway.load_wait_secs
         self._dispatcher.lines.limits = config.admission
-        self._lifecycle.defrag_after = config.eviction.defrag_after_cycles
+        self._defrag.after = config.eviction.defrag_after_cycles
         self._poller.pause_seconds = config.gateway.poll_secs
         self.board.apply(hosts_listed, hosts(config))
         self._poller.follow_hosts()
@@ -149,6 +155,7 @@ class Gateway:
         self._poller.start()
         if self._reloader is not None:
             self._reloader.start()
+        self._idle.start()
 
     def hurry(self) -> None:
         """Let nothing finish that still runs: each request ends with an error that says why."""
@@ -158,6 +165,8 @@ class Gateway:
         """Refuse new requests, drain, stop the loads' watching, the hosts' watchers, and the metrics port last."""
         if self._reloader is not None:
             await self._reloader.close()
+        await self._idle.close()
+        await self._defrag.close()
         try:
             await self._drain.run()
         finally:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 
 from cortex import logs
 from cortex.errors import (
@@ -13,27 +14,26 @@ from cortex.errors import (
     InsufficientMemory,
     PlanStale,
     ServiceUnavailable,
-    UpstreamUnreachable,
 )
 from cortex.fleet.catalogue import Model
 from cortex.fleet.scheduler import Load
-from cortex.fleet.state import ON_THE_WAY, Fleet, Host, Job, Reach
+from cortex.fleet.state import ON_THE_WAY, Fleet, Host, Job
 from cortex.fleet.transitions import job_ended, job_started, load_failed
 from cortex.gateway.board import Board
 from cortex.gateway.metrics import Metrics
-from cortex.gateway.neurons import LOAD_SECONDS, NeuronClient, load_error
-from cortex.protocol import LoadRequest
+from cortex.gateway.neurons import NeuronClient, load_error
+from cortex.gateway.patience import NoProgress, patience, while_it_moves
+from cortex.protocol import LoadRequest, UnloadRequest
 from cortex.types import ModelState
 
 __all__ = ["Lifecycle"]
 
 _log = logging.getLogger("cortex.gateway")
 _STALE_PLANS = 5
-T = TypeVar("T")
 
 
 class Lifecycle:
-    """Owns the load jobs. `refresh` asks a host anew what it is and has; `defrag_after` may be replaced."""
+    """Owns the load jobs. `refresh` asks a host anew what it is and has, `on_loaded` hears of each load there."""
 
     def __init__(
         self,
@@ -42,14 +42,13 @@ class Lifecycle:
         metrics: Metrics,
         *,
         refresh: Callable[[str], Awaitable[bool]],
-        defrag_after_cycles: int = 0,
+        on_loaded: Callable[[str], None],
     ) -> None:
         self._board = board
         self._neurons = neurons
         self._metrics = metrics
         self._refresh = refresh
-        self.defrag_after = defrag_after_cycles
-        self._cycles: dict[str, int] = {}
+        self._on_loaded = on_loaded
         self._stale: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -86,6 +85,9 @@ class Lifecycle:
             await self._refresh(job.host)
         except (PlanStale, InsufficientMemory) as error:
             await self._plan_again(job, error)
+        except NoProgress as error:
+            await self._call_off(job)
+            self._failed(job, error, time.monotonic() - started)
         except CortexError as error:
             self._failed(job, error, time.monotonic() - started)
         except Exception:
@@ -97,18 +99,18 @@ class Lifecycle:
             self._metrics.loaded(job.model, job.host, seconds=seconds, evicted=job.evict)
             logs.event(_log, logging.INFO, "loaded", **fields, seconds=round(seconds, 3))
             self._board.apply(job_ended, job.model)
-            self._count_cycle(job)
+            self._on_loaded(job.host)
 
     async def _load(self, job: Job, model: Model) -> None:
         """Ask, and wait for the end: 1. the host's answer, unless it goes away; 2. where it only began (202), its
         entry of the model."""
         host = self._board.fleet.hosts[job.host]
         asking = self._neurons.load(host.endpoint, _request(job, model, host))
-        result = await self._unless_down(job.host, asking)  # 1.
+        result = await while_it_moves(self._board, job, asking, seconds=patience(job))  # 1.
         if result.status is ModelState.LOADED:
             return
         await self._refresh(job.host)
-        await self._unless_down(job.host, self._settled(job))  # 2.
+        await while_it_moves(self._board, job, self._settled(job), seconds=patience(job))  # 2.
         there = self._board.fleet.hosts.get(job.host)
         entry = None if there is None else there.models.get(job.model)
         if entry is None:
@@ -117,25 +119,14 @@ class Lifecycle:
             raise load_error(entry.error_code, entry.error or "The load failed.")
 
     async def _settled(self, job: Job) -> None:
-        async with asyncio.timeout(LOAD_SECONDS):
-            await self._board.until(lambda fleet: not _has(fleet, job, *ON_THE_WAY))
+        await self._board.until(lambda fleet: not _has(fleet, job, *ON_THE_WAY))
 
-    async def _unless_down(self, name: str, work: Coroutine[Any, Any, T]) -> T:
-        def down(fleet: Fleet) -> bool:
-            return name not in fleet.hosts or fleet.hosts[name].reach is Reach.DOWN
-
-        loop = asyncio.get_running_loop()
-        working = loop.create_task(work)
-        watching = loop.create_task(self._board.until(down))
-        try:
-            await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise UpstreamUnreachable(f"{name} went away while it loaded.")
-            return working.result()
-        finally:
-            for task in (working, watching):
-                task.cancel()
-            await asyncio.wait([working, watching])
+    async def _call_off(self, job: Job) -> None:
+        """Have the host stop a load that stands still, so that it holds no memory."""
+        host = self._board.fleet.hosts.get(job.host)
+        if host is not None:
+            with suppress(CortexError):
+                await self._neurons.unload(host.endpoint, UnloadRequest(model_id=job.model, drain_seconds=0.0))
 
     async def _plan_again(self, job: Job, error: CapacityError) -> None:
         """The host or its memory is not what the plan was made for: look at it, and let whoever waits decide anew;
@@ -156,13 +147,6 @@ class Lifecycle:
         fields = {"model": job.model, "neuron": job.host, "code": error.code, "reason": error.message, "notes": notes}
         logs.event(_log, logging.WARNING, "load failed", **fields, seconds=round(seconds, 3))
         self._board.apply(load_failed, job.model, error, now=time.time())
-
-    def _count_cycle(self, job: Job) -> None:
-        """Say when a host has seen so many loads that its memory may lie in pieces."""
-        self._cycles[job.host] = self._cycles.get(job.host, 0) + 1
-        if self.defrag_after and self._cycles[job.host] % self.defrag_after == 0:
-            message = "many loads since the start; restart the neuron if large models stop fitting"
-            logs.event(_log, logging.WARNING, message, neuron=job.host, cycles=self._cycles[job.host])
 
 
 def _has(fleet: Fleet, job: Job, *states: ModelState) -> bool:

@@ -155,7 +155,11 @@ class Metrics:
         self._loads.labels(self._label(model), neuron, "ok").inc()
         self._load_seconds.labels(self._label(model), neuron).observe(seconds)
         for victim in evicted:
-            self._evictions.labels(self._label(victim), neuron, "memory").inc()
+            self.evicted(victim, neuron, reason="memory")
+
+    def evicted(self, model: str, neuron: str, *, reason: str) -> None:
+        """A model had to leave: for `memory`, or because it was `idle`."""
+        self._evictions.labels(self._label(model), neuron, reason).inc()
 
     def load_failed(self, model: str, neuron: str, *, outcome: str) -> None:
         """A load job failed."""

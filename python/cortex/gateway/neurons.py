@@ -150,6 +150,10 @@ class NeuronClient:
         seconds = request.drain_seconds + _UNLOAD_SECONDS
         return await self._call("POST", f"{endpoint}/models/unload", UnloadResult, body=body, seconds=seconds)
 
+    async def restart(self, endpoint: str) -> None:
+        """`POST /restart`: the host ends what it does and begins anew. Raises NoSuchRoute where it cannot."""
+        await self._call("POST", f"{endpoint}/restart", dict[str, str], body=b"{}", seconds=_CALL_SECONDS)
+
     async def count_tokens(self, endpoint: str, model: str, prompt: Mapping[str, msgspec.Raw]) -> int:
         """`POST /tokenize`: tokens of the rendered prompt; `prompt` is `messages` and `tools` of a chat request."""
         body = msgspec.json.encode({"model": model, **prompt})

@@ -1,10 +1,12 @@
 """Neuron: the service behind `neuron serve`: listens at once, loads in the background, drains at its end."""
 
+import asyncio
 import logging
+import signal
 from collections.abc import Mapping
 
 from cortex.config import NeuronConfig
-from cortex.http import CUT_SECONDS, App, Drain, Server, listener_tls
+from cortex.http import CUT_SECONDS, App, Drain, Request, Response, Server, json_response, listener_tls
 from cortex.neuron.access import Access
 from cortex.neuron.devices import Devices
 from cortex.neuron.engines import Engines
@@ -14,10 +16,12 @@ from cortex.neuron.routes import error_style, register
 __all__ = ["Neuron"]
 
 _log = logging.getLogger("cortex.neuron")
+_ANSWER_SECONDS = 0.1
 
 
 class Neuron:
-    """Made inside the event loop that runs it. `engines` and `devices` are the real ones unless given."""
+    """Made inside the event loop that runs it. `engines` and `devices` are the real ones unless given. With `restarts`
+    it can be told to end in order to begin anew (`POST /restart`): then `restart_asked` says so to whoever runs it."""
 
     def __init__(
         self,
@@ -26,6 +30,7 @@ class Neuron:
         *,
         engines: Engines | None = None,
         devices: Devices | None = None,
+        restarts: bool = False,
     ) -> None:
         if engines is None:
             from cortex.neuron.native import NativeEngines
@@ -36,10 +41,19 @@ class Neuron:
         self.host = Host(config, environ, engines=engines, devices=devices, url=lambda: self.url)
         app = App("neuron", on_error=error_style, max_body_bytes=config.max_body_bytes)
         register(app, self.host, access)
+        self.restart_asked = False
+        if restarts:
+            app.post("/restart")(self._restart)
         self.app = app
         drain_seconds = config.drain_secs + CUT_SECONDS
         self.server = Server(app, config.host, config.port, drain_seconds=drain_seconds, setting="port", tls=tls)
         self._drain = Drain(self.server, config.drain_secs, self.host.inference.interrupt)
+
+    async def _restart(self, _request: Request) -> Response:
+        """End as on SIGTERM, once this answer is out."""
+        self.restart_asked = True
+        asyncio.get_running_loop().call_later(_ANSWER_SECONDS, signal.raise_signal, signal.SIGTERM)
+        return json_response({"status": "restarting"}, status=202)
 
     @property
     def url(self) -> str:
