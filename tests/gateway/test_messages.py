@@ -84,3 +84,14 @@ async def test_counting_goes_on_when_the_host_has_just_died(beast: FakeNeuron) -
         answer = await rig.post(COUNT, {"model": "alpha", "messages": message()["messages"]})
         assert answer.status == 200
         assert answer.headers["x-cortex-estimate"] == "true"
+
+
+async def test_tokens_come_from_a_host_that_has_the_model_under_its_own_name(rig: Rig, beast: FakeNeuron) -> None:
+    answer = await rig.post("/tokenize", {"model": "small", "messages": message()["messages"]})
+    assert answer.json == {"count": 11}
+    assert msgspec.json.decode(beast.bodies[0])["model"] == "alpha"
+    unknown = await rig.post("/tokenize", {"model": "alhpa", "prompt": "x"})
+    assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
+    cold = await rig.post("/detokenize", {"model": "beta", "tokens": [1]})
+    assert (cold.status, cold.error["code"]) == (503, "service_unavailable")
+    assert beast.loads == []

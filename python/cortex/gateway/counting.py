@@ -1,6 +1,6 @@
-"""Counting: `/v1/messages/count_tokens` by the tokenizer of a host that has the model; it never loads one.
+"""Counting: `/v1/messages/count_tokens`, `/tokenize` and `/detokenize` by a host that has the model; none is loaded.
 
-Where no host has the model loaded the answer is an estimate (four bytes a token), and the header `x-cortex-estimate`
+Where no host has the model loaded a count is an estimate (four bytes a token), and the header `x-cortex-estimate`
 says so.
 """
 
@@ -8,8 +8,8 @@ import math
 
 import msgspec
 
-from cortex.dialects import anthropic, openai_chat
-from cortex.errors import UpstreamError
+from cortex.dialects import anthropic, head, openai_chat
+from cortex.errors import CortexError, ServiceUnavailable, UpstreamError
 from cortex.fleet.scheduler import Serve
 from cortex.gateway.board import Board
 from cortex.gateway.dispatch import Dispatcher
@@ -60,9 +60,30 @@ class Counting:
         estimate = max(1, math.ceil(size / _BYTES_PER_TOKEN))
         return Response(body=anthropic.encode_count_tokens(estimate), headers={ESTIMATE: "true"})
 
-    async def _ask(self, neuron: str, model: str, prompt: dict[str, msgspec.Raw]) -> int | None:
-        """The host's count, None when it went away meanwhile."""
+    async def tokens(self, request: Request) -> Response:
+        """`POST /tokenize` and `/detokenize`, by a host that has the model."""
+        meter = self._metrics.begin("tokenize")
         try:
-            return await self._neurons.count_tokens(self._board.fleet.hosts[neuron].endpoint, model, prompt)
-        except UpstreamError:
+            model = await self._dispatcher.model(head.peek(request.body).model)
+            meter.model = model.id
+            decision = self._dispatcher.decision(model)
+            if not isinstance(decision, Serve):
+                raise ServiceUnavailable(f"No host has {model.id} loaded, and tokens are no reason to load it.")
+            meter.neuron = decision.host
+            endpoint = self._board.fleet.hosts[decision.host].endpoint
+            answer = await self._neurons.tokens(endpoint, request.path, head.replace_model(request.body, model.id))
+        except BaseException as error:
+            finish(meter, error)
+            raise
+        meter.finish("ok")
+        return Response(body=answer)
+
+    async def _ask(self, neuron: str, model: str, prompt: dict[str, msgspec.Raw]) -> int | None:
+        """The host's count; None when it went away meanwhile, or is not ours and does not count as ours do."""
+        host = self._board.fleet.hosts[neuron]
+        try:
+            return await self._neurons.count_tokens(host.endpoint, model, prompt)
+        except CortexError as error:
+            if host.ours and not isinstance(error, UpstreamError):
+                raise
             return None

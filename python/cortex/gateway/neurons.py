@@ -36,6 +36,7 @@ __all__ = [
 T = TypeVar("T")
 _ANSWER_LIMIT = 8 * 1024 * 1024
 _CALL_SECONDS = 5.0
+_TOKENS_SECONDS = 30.0
 _UNLOAD_SECONDS = 60.0
 LOAD_SECONDS = 6 * 3600.0
 _MESSAGE_LIMIT = 500
@@ -157,7 +158,11 @@ class NeuronClient:
     async def count_tokens(self, endpoint: str, model: str, prompt: Mapping[str, msgspec.Raw]) -> int:
         """`POST /tokenize`: tokens of the rendered prompt; `prompt` is `messages` and `tools` of a chat request."""
         body = msgspec.json.encode({"model": model, **prompt})
-        return (await self._call("POST", f"{endpoint}/tokenize", _Count, body=body, seconds=30.0)).count
+        return (await self._call("POST", f"{endpoint}/tokenize", _Count, body=body, seconds=_TOKENS_SECONDS)).count
+
+    async def tokens(self, endpoint: str, path: str, body: bytes) -> bytes:
+        """`POST /tokenize` or `/detokenize`; the answer as it is."""
+        return bytes(await self._call("POST", endpoint + path, msgspec.Raw, body=body, seconds=_TOKENS_SECONDS))
 
     async def events(self, endpoint: str, *, idle_seconds: float) -> AsyncGenerator[NeuronEvent, None]:
         """`GET /events` until it ends. Raises NoSuchRoute where the host has none, UpstreamLost after silence."""

@@ -44,6 +44,9 @@ def register(
     async def count_tokens(request: Request) -> Response:
         return await counting.count(request, inference.signing_key)
 
+    app.post("/tokenize")(counting.tokens)
+    app.post("/detokenize")(counting.tokens)
+
     @app.post("/api/event_logging/batch")
     async def event_logging(_request: Request) -> Response:
         return json_response({})
