@@ -86,6 +86,13 @@ class CortexError(Exception):
         self.retry_after = retry_after
         self.extras: dict[str, Any] = extras or {}
 
+    @property
+    def advice(self) -> str:
+        """The message and what to do about it, said once: another host's error may come with it already."""
+        if not self.hint or self.message.endswith(self.hint):
+            return self.message
+        return f"{self.message} {self.hint}"
+
 
 class RequestError(CortexError):
     """The request cannot be served as it is; repeating it does not help."""

@@ -20,8 +20,7 @@ def status_of(error: CortexError) -> int:
 
 
 def _error_object(error: CortexError) -> dict[str, Any]:
-    message = f"{error.message} {error.hint}" if error.hint else error.message
-    core = {"message": message, "type": _type_of(error), "param": error.param, "code": error.code}
+    core = {"message": error.advice, "type": _type_of(error), "param": error.param, "code": error.code}
     return {**{name: value for name, value in error.extras.items() if name not in _CORE}, **core}
 
 

@@ -39,7 +39,9 @@ pub enum EngineError {
         limit: usize,
     },
     /// A text that is far too long, refused before it is tokenised.
-    #[error("the prompt has at least {fewest} tokens; the model takes {limit}")]
+    #[error(
+        "The prompt has at least {fewest} tokens; the model takes {limit} and an answer of at least one."
+    )]
     PromptTooLong {
         /// Fewest tokens that it can have.
         fewest: usize,

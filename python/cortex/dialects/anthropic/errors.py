@@ -36,7 +36,7 @@ def _message_of(error: CortexError) -> str:
         tokens, limit = error.extras.get("prompt_tokens"), error.extras.get("limit")
         if isinstance(tokens, int) and isinstance(limit, int):
             return f"prompt is too long: {tokens} tokens > {limit} maximum"
-    return f"{error.message} {error.hint}" if error.hint else error.message
+    return error.advice
 
 
 def encode_error(error: CortexError, request_id: str | None = None) -> bytes:

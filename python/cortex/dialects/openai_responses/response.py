@@ -64,7 +64,7 @@ def error_object(error: CortexError) -> dict[str, str]:
         code = QueueFull.code
     elif isinstance(error, RequestError):
         code = "invalid_prompt"
-    return {"code": code, "message": f"{error.message} {error.hint}" if error.hint else error.message}
+    return {"code": code, "message": error.advice}
 
 
 def is_object(text: str) -> bool:
