@@ -178,6 +178,30 @@ fn counts_add_up_and_a_repeated_prompt_hits_the_prefix_cache() {
 }
 
 #[test]
+fn choices_of_one_prompt_that_arrive_together_compute_it_once() {
+    let mut client = load(&tiny(), |_| {});
+    let prompt: Vec<u32> = (10..110).collect();
+    let params = |seed| SamplingParams {
+        temperature: 1.0,
+        seed: Some(seed),
+        ..greedy(20)
+    };
+    let asked: Vec<u64> = (0..8)
+        .map(|seed| client.submit(&prompt, &params(seed)))
+        .collect();
+    let texts: Vec<String> = asked.iter().map(|&id| client.wait(id).text).collect();
+    let stats = client.engine.stats();
+    // Three full blocks of 32 tokens are shared; the four tokens after them are each one's own.
+    assert_eq!(stats.prefill_tokens, 100 + 7 * 4);
+    let distinct: std::collections::BTreeSet<&String> = texts.iter().collect();
+    assert!(distinct.len() > 4, "{texts:?}");
+    let alone: Vec<String> = (0..8)
+        .map(|seed| client.ask(&prompt, &params(seed)).text)
+        .collect();
+    assert_eq!(texts, alone);
+}
+
+#[test]
 fn stop_strings_end_the_answer_and_are_not_shown() {
     let mut client = load(&tiny(), |_| {});
     let prompt: Vec<u32> = (10..30).collect();

@@ -4,7 +4,8 @@
 //! 1. register what the last step computed;
 //! 2. each running sequence, the oldest first, gets its tokens: one to decode, or the rest of its prefill;
 //! 3. one that finds no block takes those of the youngest; the youngest itself waits with what it has;
-//! 4. waiting sequences are admitted in order, while nobody was short of tokens or blocks.
+//! 4. waiting sequences are admitted in order, while nobody was short of tokens or blocks; one that begins as a
+//!    running one does waits until that has computed what they share.
 //!
 //! By 4 only the youngest can be in the middle of its prefill, so decodes go before it. By 3 the oldest always
 //! goes on, and alone it always fits, because `add` refuses what would not.
@@ -184,6 +185,9 @@ impl Scheduler {
     /// with less, it would soon be preempted again. False if it has to wait.
     fn admit(&mut self, sequence: &mut Sequence) -> bool {
         let hits = self.pool.prefix(sequence);
+        if self.computes_next_of(sequence, hits.len()) {
+            return false;
+        }
         let blocks = sequence.tokens.len().div_ceil(self.limits.block_size);
         let needed = blocks - hits.len() + self.pool.idle_among(&hits) + self.running.len();
         if needed > self.pool.available() {
@@ -196,6 +200,14 @@ impl Scheduler {
             self.prefix_hits += sequence.computed as u64;
         }
         true
+    }
+
+    /// Whether a running sequence is about to have the block that would be the next hit of this one.
+    fn computes_next_of(&self, sequence: &Sequence, hits: usize) -> bool {
+        let shared = (hits + 1) * self.limits.block_size;
+        let mut running = self.running.iter();
+        // The last token is always computed, so a block that ends with it is no hit.
+        shared < sequence.tokens.len() && running.any(|other| other.begins_like(sequence, shared))
     }
 
     /// Plan as many tokens of a sequence as there are tokens and blocks for; false if there is no block for the

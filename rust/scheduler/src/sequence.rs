@@ -78,6 +78,12 @@ impl Sequence {
         }
     }
 
+    /// Whether both begin with the same so many tokens and may share them.
+    pub fn begins_like(&self, other: &Self, len: usize) -> bool {
+        let begin = self.tokens.get(..len);
+        self.salt == other.salt && begin.is_some() && begin == other.tokens.get(..len)
+    }
+
     /// What the block after the linked ones continues.
     pub fn parent(&self) -> Parent {
         self.links

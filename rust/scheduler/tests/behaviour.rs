@@ -57,15 +57,48 @@ fn a_prefix_hits_in_full_blocks_and_leaves_the_last_token() {
 }
 
 #[test]
-fn blocks_of_the_same_step_are_not_hit_but_merge_after_it() {
+fn a_prompt_that_another_computes_is_waited_for_and_then_hit() {
+    let mut engine = FakeEngine::new(limits(|limits| limits.step_tokens = 64));
+    for id in 1..=3 {
+        engine.add(id, &[5; 10], 4, 0).unwrap();
+    }
+    engine.add(4, &[6; 10], 4, 0).unwrap();
+    let spans = |engine: &mut FakeEngine| -> Vec<_> {
+        let work = engine.step().work.into_iter();
+        work.map(|work| (work.id.0, work.start, work.tokens.len()))
+            .collect()
+    };
+    assert_eq!(spans(&mut engine), [(1, 0, 10)]);
+    let second = [(1, 10, 1), (2, 8, 2), (3, 8, 2), (4, 0, 10)];
+    assert_eq!(spans(&mut engine), second);
+    assert_eq!(engine.scheduler.stats().prefix_hits, 16);
+    engine.run_out();
+    engine.assert_no_leak();
+}
+
+#[test]
+fn who_shares_nothing_that_could_be_hit_does_not_wait() {
+    let mut engine = FakeEngine::new(limits(|limits| limits.step_tokens = 64));
+    engine.add(1, &[5; 10], 4, 0).unwrap();
+    engine.add(2, &[5; 10], 4, 1).unwrap();
+    engine.add(3, &[5; 4], 4, 0).unwrap();
+    engine.add(4, &[5, 5, 5, 6, 5], 4, 0).unwrap();
+    assert_eq!(engine.step().work.len(), 4);
+    engine.run_out();
+    engine.assert_no_leak();
+}
+
+#[test]
+fn equal_blocks_of_the_same_step_merge_after_it() {
     let mut engine = FakeEngine::new(limits(|limits| limits.step_tokens = 32));
-    engine.add(1, &[5; 9], 4, 0).unwrap();
-    engine.add(2, &[5; 9], 4, 0).unwrap();
+    engine.add(1, &[5; 3], 9, 0).unwrap();
+    engine.add(2, &[5; 3], 9, 0).unwrap();
+    engine.step();
     engine.step();
     assert_eq!(engine.scheduler.stats().prefix_hits, 0);
-    assert_eq!(engine.scheduler.stats().blocks_used, 6);
+    assert_eq!(engine.scheduler.stats().blocks_used, 2);
     engine.step();
-    assert_eq!(engine.scheduler.stats().blocks_used, 4, "two shared");
+    assert_eq!(engine.scheduler.stats().blocks_used, 3, "one shared");
     engine.run_out();
     engine.assert_no_leak();
 }
