@@ -17,6 +17,7 @@ from cortex.config import (
     ModelProfile,
     ModelsConfig,
     ResponsesConfig,
+    UsageSection,
 )
 from cortex.config.secrets import TOKEN_VARIABLE
 from cortex.config.source import gateway_files
@@ -120,6 +121,7 @@ async def running(
     auth: AuthConfig | None = None,
     token: str | None = None,
     admission: AdmissionSection | None = None,
+    ledger: str | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """A gateway that has met its hosts. A neuron that was started and died before stays dead."""
@@ -134,6 +136,7 @@ async def running(
         neurons=tuple(neuron.peer() for neuron in neurons),
         auth=auth,
         admission=admission or AdmissionSection(),
+        usage=UsageSection(ledger=ledger),
     )
     gateway = Gateway(gateway_files(config, models, {} if token is None else {TOKEN_VARIABLE: token}))
     await gateway.start()

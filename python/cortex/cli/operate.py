@@ -31,6 +31,20 @@ def check(
 
 
 @operate_app.command()
+def usage(
+    file: Annotated[Path | None, typer.Argument(help="The ledger; else usage.ledger of cortex.toml.")] = None,
+    by: Annotated[str, typer.Option(help="key, model, neuron, api or outcome.")] = "key",
+    days: Annotated[float, typer.Option(help="Only the last so many days.", min=0)] = 36_500.0,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="cortex.toml; else /etc/cortex/.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Sum requests and tokens of the usage ledger."""
+    from cortex.cli.usage import run_usage
+
+    run_usage(file, config, by=by, days=days, as_json=as_json)
+
+
+@operate_app.command()
 def models(endpoint: Endpoint = GATEWAY, as_json: Json = False) -> None:
     """List what clients may ask for: where it is loaded, where it fits, context, price."""
     from cortex.cli.models_table import show_models

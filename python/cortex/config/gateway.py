@@ -19,6 +19,7 @@ __all__ = [
     "GatewaySection",
     "NeuronPeer",
     "ResponsesConfig",
+    "UsageSection",
     "catalogue_path",
     "load_gateway",
     "split_address",
@@ -79,6 +80,12 @@ class AdmissionSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     replicate_after: Annotated[int, msgspec.Meta(ge=0)] = 8
 
 
+class UsageSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[usage]`. `ledger` is a file that gets a JSON line for each request that begins and ends; None = no ledger."""
+
+    ledger: str | None = None
+
+
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of cortex.toml; relative file names stand beside the file."""
 
@@ -87,6 +94,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     admission: AdmissionSection = AdmissionSection()
     responses: ResponsesConfig = ResponsesConfig()
     neurons: tuple[NeuronPeer, ...] = ()
+    usage: UsageSection = UsageSection()
     auth: AuthConfig | None = None
     neuron_tls: NeuronTlsConfig | None = None
     models_config: str | None = None
@@ -146,6 +154,7 @@ def _anchored(config: GatewayConfig, folder: Path) -> GatewayConfig:
     return msgspec.structs.replace(
         config,
         gateway=section,
+        usage=anchored(config.usage, folder),
         responses=anchored(config.responses, folder),
         auth=None if config.auth is None else anchored(config.auth, folder),
         neuron_tls=None if config.neuron_tls is None else anchored(config.neuron_tls, folder),

@@ -24,12 +24,13 @@ _PROBE = "/health"
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks. `label` is for logs and metrics; capacity is shared between `share`s: a key's (`keyed`), or an
-    address's."""
+    address's. `request_id` is the request's."""
 
     label: str = ANONYMOUS
     share: str = ""
     limits: KeyLimits = KeyLimits()
     admin: bool = False
+    request_id: str = ""
     keyed: bool = False
 
 
@@ -77,7 +78,7 @@ class Access:
             found = Caller(share=f"address {address}", limits=self._auth.limits, admin=here)
         if request.path.startswith(ADMIN_PATHS) and not found.admin:  # 5.
             raise Forbidden(_NO_ADMIN if record is None else _NO_ADMIN_KEY)
-        _CALLER.set(found)
+        _CALLER.set(msgspec.structs.replace(found, request_id=request.id))
         return None
 
     def _of_key(self, record: KeyRecord) -> Caller:

@@ -21,6 +21,7 @@ from cortex.gateway.dispatch import Dispatcher
 from cortex.gateway.idle import IdleUnloader
 from cortex.gateway.inference import Inference
 from cortex.gateway.interruptions import Interruptions
+from cortex.gateway.ledger import Ledger
 from cortex.gateway.lifecycle import Lifecycle
 from cortex.gateway.listing import Listing
 from cortex.gateway.metrics import Metrics
@@ -87,6 +88,8 @@ class Gateway:
         config, dispatcher = self._files.config, self._dispatcher
         settings = config.gateway
         upstream = Upstream(self._client, dispatcher, self._poller, idle_seconds=settings.idle_timeout_secs)
+        if config.usage.ledger is not None:
+            self.metrics.ledger = Ledger(Path(config.usage.ledger), self.metrics.ledger_errors.inc)
         app = App("gateway", on_error=error_style, max_body_bytes=settings.max_body_bytes)
         inference = Inference(dispatcher, upstream, self.metrics, settings, self._interruptions)
         register(
@@ -111,7 +114,9 @@ class Gateway:
         return [*self._files.warnings, *(self._reloader.warnings if self._reloader is not None else ())]
 
     def reload(self) -> None:
-        """Read the files anew, soon (SIGHUP)."""
+        """Read the files anew, soon, and go on in a new ledger (SIGHUP)."""
+        if self.metrics.ledger is not None:
+            self.metrics.ledger.reopen()
         if self._reloader is not None:
             self._reloader.ask()
 
@@ -146,6 +151,8 @@ class Gateway:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError for an address that cannot be had; then nothing is left running."""
+        if self.metrics.ledger is not None:
+            self.metrics.ledger.open()
         await self.metrics_server.start()
         try:
             await self.server.start()
@@ -174,6 +181,8 @@ class Gateway:
             await self._poller.close()
             await self._client.close()
             await self.metrics_server.stop()
+            if self.metrics.ledger is not None:
+                self.metrics.ledger.close()
 
 
 def _store_of(config: ResponsesConfig, app: App) -> ResponseStore | None:

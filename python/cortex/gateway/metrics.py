@@ -7,6 +7,7 @@ rest share another. Nothing is looked up per chunk.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -16,6 +17,7 @@ from cortex import logs
 from cortex.errors import CortexError
 from cortex.fleet.state import Fleet, Reach
 from cortex.gateway.access import Caller, caller
+from cortex.gateway.ledger import Ledger
 from cortex.gateway.quotas import Quotas
 from cortex.http import MODELS_LIMIT, UNKNOWN_MODEL, ModelLabels
 from cortex.types import ModelState, Usage
@@ -38,6 +40,8 @@ class Meter:
         self.api = api
         self.caller = caller
         self.admitted = False
+        self.ledger_id = ""
+        self.leased: float | None = None
         self.model = UNKNOWN_MODEL
         self.neuron = NO_HOST
         self.cold = False
@@ -69,6 +73,8 @@ class Meter:
             cold=self.cold or None,
             seconds=round(seconds, 4),
             ttft=None if self.first_token is None else round(self.first_token - self.started, 4),
+            queued=None if self.leased is None else round(self.leased - self.started, 4),
+            request_id=self.caller.request_id or None,
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
         )
@@ -82,6 +88,7 @@ class Metrics:
         self._label = ModelLabels()
         self._key_label = ModelLabels()
         self._quotas = Quotas(time.monotonic)
+        self.ledger: Ledger | None = None
         self._fleet = fleet
         names = ("model", "neuron")
         api = (*names, "api")
@@ -95,6 +102,7 @@ class Metrics:
         self._ttft = histogram("time_to_first_token_seconds", "To the first generated token.", (*api, "start"), _TTFT)
         self._rate = histogram("tokens_per_second", "Generated tokens a second after the first.", names, _RATE)
         self._duration = histogram("request_duration_seconds", "To the last byte.", api, _DURATION)
+        self._queue = histogram("queue_seconds", "To a place at a host, loads included.", (*names, "start"), _TTFT)
         self._loads = counter("model_loads", "Load jobs, by how they ended.", (*names, "outcome"))
         self._load_seconds = histogram("model_load_seconds", "Load jobs that ended well.", names, _LOAD)
         self._evictions = counter("evictions", "Models unloaded to make room.", (*names, "reason"))
@@ -104,6 +112,9 @@ class Metrics:
         self._key_completion = counter("key_completion_tokens", "Generated tokens by the key's label.", key)
         self.in_flight = Gauge("cortex_requests_in_flight", "Requests being answered.", registry=self.registry)
         self.waiting = Gauge("cortex_requests_waiting", "Requests waiting for a load.", registry=self.registry)
+        self.ledger_errors = counter("usage_ledger_errors", "Lines of the usage ledger that were lost.", ())
+        build = Gauge("cortex_build_info", "1; the label tells what runs.", ("version",), registry=self.registry)
+        build.labels(version("helexa-cortex")).set(1)
         self.config_reloads = counter("config_reloads", "Files read anew, by how it ended.", ("file", "outcome"))
         self.config_stale = Gauge(
             "cortex_config_stale",
@@ -124,6 +135,9 @@ class Metrics:
             meter.finish(error.code)
             raise
         meter.admitted = True
+        if self.ledger is not None:
+            who = meter.caller
+            meter.ledger_id = self.ledger.began(request_id=who.request_id, key=who.label, api=api)
         return meter
 
     def ended(self, meter: Meter, seconds: float) -> None:
@@ -134,6 +148,7 @@ class Metrics:
         usage = meter.usage or Usage()
         if meter.admitted:
             self._quotas.leave(meter.caller, usage.total_tokens)
+            self._book(meter, usage, seconds)
         key = self._key_label(meter.caller.label)
         self._key_requests.labels(key, outcome).inc()
         self._key_prompt.labels(key).inc(usage.prompt_tokens)
@@ -142,6 +157,8 @@ class Metrics:
         self._duration.labels(model, neuron, meter.api).observe(seconds)
         if outcome != "ok":
             self._errors.labels(model, neuron, meter.api, outcome).inc()
+        if meter.leased is not None:
+            self._queue.labels(model, neuron, "cold" if meter.cold else "warm").observe(meter.leased - meter.started)
         if meter.cold:
             self._cold.labels(model, neuron).inc()
         if meter.first_token is not None:
@@ -164,6 +181,21 @@ class Metrics:
     def load_failed(self, model: str, neuron: str, *, outcome: str) -> None:
         """A load job failed."""
         self._loads.labels(self._label(model), neuron, outcome).inc()
+
+    def _book(self, meter: Meter, usage: Usage, seconds: float) -> None:
+        """The request's line in the ledger."""
+        if self.ledger is not None and meter.ledger_id:
+            self.ledger.ended(
+                meter.ledger_id,
+                usage=usage,
+                request_id=meter.caller.request_id,
+                key=meter.caller.label,
+                api=meter.api,
+                model=meter.model,
+                neuron=meter.neuron,
+                outcome=meter.outcome,
+                seconds=round(seconds, 4),
+            )
 
     def _count(self, meter: Meter, usage: Usage, model: str) -> None:
         self._prompt.labels(model, meter.neuron).inc(usage.prompt_tokens)

@@ -16,7 +16,7 @@ __all__ = ["Reloader", "needs_restart"]
 _log = logging.getLogger("cortex.gateway")
 _LOOK_SECONDS = 1.0
 # Everything else of cortex.toml is taken at once.
-_AT_START = ("responses", "neuron_tls")
+_AT_START = ("usage", "responses", "neuron_tls")
 _GATEWAY_AT_ONCE = ("load_wait_secs", "poll_secs")
 
 

@@ -1,6 +1,7 @@
 """Upstream: sends one request to a host that serves the model, and to another while nothing of an answer is out."""
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
@@ -89,6 +90,7 @@ class Upstream:
 
     async def _attempt(self, call: Call, lease: Lease, consume: Consume[T]) -> T:
         call.meter.neuron = lease.neuron
+        call.meter.leased = call.meter.leased or time.monotonic()
         call.meter.cold = call.meter.cold or lease.cold
         url = lease.endpoint + call.path
         try:

@@ -17,7 +17,7 @@ COMMANDS = [
     ),
     *((cortex.app, ["keys", *name]) for name in ([], ["add"], ["list"], ["revoke"], ["token"])),
     *((cortex.app, [name]) for name in ("check", "models", "top", "chat", "load", "unload", "pin", "unpin")),
-    *((cortex.app, [name]) for name in ("cordon", "uncordon", "drain")),
+    *((cortex.app, [name]) for name in ("cordon", "uncordon", "drain", "usage")),
     (neuron.app, []),
     *((neuron.app, [name]) for name in ("serve", "check", "version")),
 ]
