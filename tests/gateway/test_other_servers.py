@@ -137,6 +137,20 @@ async def test_tokens_are_estimated_where_it_cannot_count(server: FakeServer) ->
         assert answer.headers["x-cortex-estimate"] == "true"
 
 
+@pytest.mark.parametrize(
+    ("asked", "words", "sent"), [(100, 1, 100), (32000, 1, 2048 - 40), (32000, 1100, 2048 // 8), (None, 1, None)]
+)
+async def test_an_answer_that_cannot_fit_beside_the_prompt_is_not_asked_for(
+    server: FakeServer, asked: int | None, words: int, sent: int | None
+) -> None:
+    """Such a server would refuse it; Claude Code asks for 32000 tokens whatever the model."""
+    async with running(server) as rig:
+        body = body_for(RESPONSES, "their/own", input="word " * words, max_output_tokens=asked)
+        assert (await rig.post(RESPONSES, body)).status == 200
+        told = msgspec.json.decode(server.bodies[0]).get("max_tokens")
+        assert told == sent or (sent == 2048 - 40 and 1900 < told < 2048)
+
+
 async def test_an_alias_names_a_model_of_it(server: FakeServer) -> None:
     async with running(server, models=ModelsConfig(aliases={"claude-*": "their/own"})) as rig:
         assert (await rig.post(MESSAGES, message("claude-any"))).json["model"] == "claude-any"

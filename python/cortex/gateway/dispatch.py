@@ -75,6 +75,12 @@ class Dispatcher:
         now = time.time()
         return decide(self._board.fleet, model, self.policy, now=now, exclude=exclude, near=near, waiting=waiting)
 
+    def window_elsewhere(self, model: Model) -> int | None:
+        """The shortest context of the model on servers that are not ours; None where there is none, or none says."""
+        having = (host for host in self._board.fleet.having(model.id) if not host.ours)
+        windows = (host.models[model.id].context_length for host in having)
+        return min((window for window in windows if window), default=None)
+
     @asynccontextmanager
     async def lease(
         self, model: Model, *, exclude: frozenset[str] = frozenset(), warm_only: bool = False, prompt: bytes = b""

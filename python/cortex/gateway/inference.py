@@ -14,7 +14,7 @@ from cortex.config import GatewaySection
 from cortex.dialects import anthropic, head, openai_chat, openai_completions
 from cortex.dialects.anthropic.errors import error_event as anthropic_error_event
 from cortex.dialects.anthropic.stream import PING
-from cortex.dialects.neutral import Ended
+from cortex.dialects.neutral import ChatRequest, Ended
 from cortex.dialects.openai_envelope import error_event as openai_error_event
 from cortex.dialects.sse import KEEP_ALIVE
 from cortex.errors import CortexError
@@ -34,6 +34,7 @@ __all__ = ["IGNORED", "Inference", "Style", "finish"]
 
 _OPEN_SECONDS = 0.75  # so long a failure is a clean status; then the first keep-alive goes out, within a second
 _ANSWER_LIMIT = 64 * 1024 * 1024
+_LEAST_BYTES_PER_TOKEN = 3  # of a prompt with tools: guesses its tokens rather too high
 PROMPT_TOKENS = "x-cortex-prompt-tokens"
 IGNORED = "x-cortex-ignored"
 
@@ -91,8 +92,7 @@ class Inference:
         try:
             asked = anthropic.decode_request(request.body, signing_key=self.signing_key)
             model = await self.model(asked.model, meter)
-            body = openai_chat.encode_request(msgspec.structs.replace(asked, model=model.id))
-            call = self.call(request, model, "/v1/chat/completions", body, meter)
+            call = self.chat_call(request, model, asked, meter)
             id_ = f"msg_{secrets.token_hex(12)}"
             given = {IGNORED: ", ".join(asked.ignored)} if asked.ignored else {}
             if not asked.stream:
@@ -100,7 +100,7 @@ class Inference:
 
             def sink(response: UpstreamResponse) -> _Sink:
                 told = response.headers.get(PROMPT_TOKENS, "")
-                tokens = int(told) if told.isdigit() else max(1, len(body) // 4)
+                tokens = int(told) if told.isdigit() else max(1, len(call.body) // 4)
                 encoder = anthropic.StreamEncoder(
                     id=id_, model=asked.model, input_tokens=tokens, signing_key=self.signing_key
                 )
@@ -140,6 +140,18 @@ class Inference:
         """What the hosts are asked for this request."""
         headers = {"content-type": "application/json", "x-request-id": request.id}
         return Call(model=model, path=path, body=body, headers=headers, meter=meter)
+
+    def chat_call(self, request: Request, model: Model, asked: ChatRequest, meter: Meter) -> Call:
+        """A request of another dialect as a chat completion. Servers that are not ours refuse an answer that could not
+        fit beside the prompt, where ours end it at the end of the context: the limit is lowered for them."""
+        chat = msgspec.structs.replace(asked, model=model.id)
+        body = openai_chat.encode_request(chat)
+        window = self._dispatcher.window_elsewhere(model)
+        if window is not None and chat.max_tokens is not None:
+            left = max(window - len(body) // _LEAST_BYTES_PER_TOKEN, window // 8)
+            if chat.max_tokens > left:
+                body = openai_chat.encode_request(msgspec.structs.replace(chat, max_tokens=left))
+        return self.call(request, model, "/v1/chat/completions", body, meter)
 
     async def whole(self, call: Call, finished: Callable[[bytes], bytes], given: dict[str, str]) -> Response:
         """A non-streamed answer: nothing goes out before it is whole, so any host may make it."""

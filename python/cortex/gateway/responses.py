@@ -45,8 +45,7 @@ class Responses:
         try:
             asked, previous = await self._read(request.body)
             model = await self._inference.model(asked.chat.model, meter)
-            body = openai_chat.encode_request(msgspec.structs.replace(asked.chat, model=model.id))
-            call = self._inference.call(request, model, "/v1/chat/completions", body, meter)
+            call = self._inference.chat_call(request, model, asked.chat, meter)
             return await self._answer(call, _Answer(asked, previous, self._inference.signing_key))
         except BaseException as error:
             finish(meter, error)
