@@ -112,6 +112,14 @@ async def test_log_probabilities_come_through(gpt: openai.AsyncOpenAI, beast: Fa
     assert (sent["logprobs"], sent["top_logprobs"]) == (True, 1)
 
 
+async def test_the_sdk_counts_tokens(gpt: openai.AsyncOpenAI, rig: Rig, beast: FakeNeuron) -> None:
+    counted = await gpt.responses.input_tokens.count(model="alpha", input="Capital of France?", tools=TOOLS)
+    assert counted.input_tokens == 11 + 2 * 100
+    cold = await rig.post(f"{RESPONSES}/input_tokens", ask() | {"model": "beta"})
+    assert cold.headers["x-cortex-estimate"] == "true"
+    assert beast.loads == []
+
+
 async def test_an_answer_that_was_cut_says_so(gpt: openai.AsyncOpenAI, beast: FakeNeuron) -> None:
     beast.script("alpha").reason = FinishReason.LENGTH
     answer = await gpt.responses.create(model="alpha", input="x", max_output_tokens=3)

@@ -92,12 +92,13 @@ class Gateway:
             self.metrics.ledger = Ledger(Path(config.usage.ledger), self.metrics.ledger_errors.inc)
         app = App("gateway", on_error=error_style, max_body_bytes=settings.max_body_bytes)
         inference = Inference(dispatcher, upstream, self.metrics, settings, self._interruptions)
+        counting = Counting(self.board, dispatcher, self._neurons, self.metrics)
         register(
             app,
             access=self._access,
             inference=inference,
-            responses=Responses(inference, self.metrics, _store_of(config.responses, app)),
-            counting=Counting(self.board, dispatcher, self._neurons, self.metrics),
+            responses=Responses(inference, counting, self.metrics, _store_of(config.responses, app)),
+            counting=counting,
             admin=Admin(self.board, dispatcher, self._lifecycle, self._neurons, self._poller.refresh),
             listing=Listing(
                 self.board,

@@ -1,4 +1,4 @@
-"""Counting: `/v1/messages/count_tokens`, `/tokenize` and `/detokenize` by a host that has the model; none is loaded.
+"""Counting: tokens of prompts, `/tokenize` and `/detokenize`, by a host that has the model; none is loaded for it.
 
 Where no host has the model loaded a count is an estimate (four bytes a token), and the header `x-cortex-estimate`
 says so.
@@ -9,12 +9,13 @@ import math
 import msgspec
 
 from cortex.dialects import anthropic, head, openai_chat
+from cortex.dialects.neutral import ChatRequest
 from cortex.errors import CortexError, ServiceUnavailable, UpstreamError
 from cortex.fleet.scheduler import Serve
 from cortex.gateway.board import Board
 from cortex.gateway.dispatch import Dispatcher
 from cortex.gateway.inference import finish
-from cortex.gateway.metrics import Metrics
+from cortex.gateway.metrics import Meter, Metrics
 from cortex.gateway.neurons import NeuronClient
 from cortex.http import Request, Response
 
@@ -41,24 +42,27 @@ class Counting:
         meter = self._metrics.begin("count_tokens")
         try:
             asked = anthropic.decode_count_tokens(request.body, signing_key=signing_key)
-            model = await self._dispatcher.model(asked.model)
-            meter.model = model.id
-            fields = _RAW.decode(openai_chat.encode_request(asked))
-            prompt: dict[str, msgspec.Raw] = {name: fields[name] for name in ("messages", "tools") if name in fields}
-            decision = self._dispatcher.decision(model)
-            counted = None
-            if isinstance(decision, Serve):
-                meter.neuron = decision.host
-                counted = await self._ask(decision.host, model.id, prompt)
+            counted, headers = await self.counted(asked, meter)
         except BaseException as error:
             finish(meter, error)
             raise
         meter.finish("ok")
-        if counted is not None:
-            return Response(body=anthropic.encode_count_tokens(counted))
+        return Response(body=anthropic.encode_count_tokens(counted), headers=headers)
+
+    async def counted(self, asked: ChatRequest, meter: Meter) -> tuple[int, dict[str, str]]:
+        """The tokens of the prompt, and the header that says whether they were guessed. Raises ModelNotFound."""
+        model = await self._dispatcher.model(asked.model)
+        meter.model = model.id
+        fields = _RAW.decode(openai_chat.encode_request(asked))
+        prompt: dict[str, msgspec.Raw] = {name: fields[name] for name in ("messages", "tools") if name in fields}
+        decision = self._dispatcher.decision(model)
+        if isinstance(decision, Serve):
+            meter.neuron = decision.host
+            counted = await self._ask(decision.host, model.id, prompt)
+            if counted is not None:
+                return counted, {}
         size = sum(len(bytes(raw)) for raw in prompt.values())
-        estimate = max(1, math.ceil(size / _BYTES_PER_TOKEN))
-        return Response(body=anthropic.encode_count_tokens(estimate), headers={ESTIMATE: "true"})
+        return max(1, math.ceil(size / _BYTES_PER_TOKEN)), {ESTIMATE: "true"}
 
     async def tokens(self, request: Request) -> Response:
         """`POST /tokenize` and `/detokenize`, by a host that has the model."""

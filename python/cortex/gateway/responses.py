@@ -19,6 +19,7 @@ from cortex.dialects.openai_responses.schema import ResponsesBody
 from cortex.dialects.sse import KEEP_ALIVE
 from cortex.errors import ChainingUnsupported, UnsupportedParameter
 from cortex.gateway.access import caller
+from cortex.gateway.counting import Counting
 from cortex.gateway.inference import IGNORED, Inference, Style, finish
 from cortex.gateway.metrics import Meter, Metrics
 from cortex.gateway.response_store import Kept, ResponseStore
@@ -34,8 +35,9 @@ _log = logging.getLogger("cortex.gateway")
 class Responses:
     """Answers requests through `inference`, which knows the hosts; `store` None = answers are not kept."""
 
-    def __init__(self, inference: Inference, metrics: Metrics, store: ResponseStore | None) -> None:
+    def __init__(self, inference: Inference, counting: Counting, metrics: Metrics, store: ResponseStore | None) -> None:
         self._inference = inference
+        self._counting = counting
         self._metrics = metrics
         self._store = store
 
@@ -50,6 +52,18 @@ class Responses:
         except BaseException as error:
             finish(meter, error)
             raise
+
+    async def input_tokens(self, request: Request) -> Response:
+        """`POST /v1/responses/input_tokens`."""
+        meter = self._metrics.begin("count_tokens")
+        try:
+            asked, _ = await self._read(request.body)
+            counted, headers = await self._counting.counted(asked.chat, meter)
+        except BaseException as error:
+            finish(meter, error)
+            raise
+        meter.finish("ok")
+        return json_response({"object": "response.input_tokens", "input_tokens": counted}, headers=headers)
 
     async def retrieve(self, request: Request) -> Response:
         """`GET /v1/responses/{id}`."""

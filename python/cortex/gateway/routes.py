@@ -36,6 +36,7 @@ def register(
     app.post("/v1/completions")(inference.completions)
     app.post("/v1/messages")(inference.messages)
     app.post("/v1/responses")(responses.create)
+    app.post("/v1/responses/input_tokens")(responses.input_tokens)
     app.get("/v1/responses/:id")(responses.retrieve)
     app.delete("/v1/responses/:id")(responses.delete)
     app.get("/v1/responses/:id/input_items")(responses.input_items)
