@@ -69,7 +69,7 @@ pub(crate) fn assemble(options: &LoadOptions, state: &LoadState) -> Result<Parts
         tokenizer: vocabulary.tokenizer,
         eos: vocabulary.eos,
     });
-    let runner = Runner::new(decoder, cache, scheduler(options, &plan)?, shared);
+    let runner = Runner::new(decoder, cache, scheduler(options, &plan, &shape)?, shared);
     state.enter(Stage::Done);
     Ok(Parts {
         runner,
@@ -139,7 +139,11 @@ fn threads(options: &LoadOptions) -> Result<usize, EngineError> {
     }
 }
 
-fn scheduler(options: &LoadOptions, plan: &KvPlan) -> Result<Scheduler, EngineError> {
+fn scheduler(
+    options: &LoadOptions,
+    plan: &KvPlan,
+    shape: &Description,
+) -> Result<Scheduler, EngineError> {
     let step_tokens = options
         .step_tokens
         .unwrap_or(STEP_TOKENS)
@@ -152,6 +156,7 @@ fn scheduler(options: &LoadOptions, plan: &KvPlan) -> Result<Scheduler, EngineEr
         // The mailbox bounds the requests in the engine; all of them may wait here.
         max_waiting: options.max_sequences.saturating_add(options.max_waiting),
         max_context: plan.context_length,
+        short_context: shape.short_context(),
     };
     Scheduler::new(limits).map_err(|error| EngineError::field("max_sequences", error.to_string()))
 }

@@ -164,8 +164,9 @@ impl Runner {
                     .saturating_sub(work.start);
                 decoded += usize::from(work.sample && active.request.params.max_tokens > 0);
             }
+            let (start, length) = (work.start, work.length);
             self.batch
-                .push(work.start, &work.tokens, &work.blocks, outputs);
+                .push_part(start, &work.tokens, length, &work.blocks, outputs);
         }
         let logits = self.decoder.forward(&self.batch, &self.cache);
         let logits = logits.map_err(|error| Fault(format!("forward pass: {error}")))?;

@@ -142,7 +142,7 @@ fn check_shared(family: &str, model: &str, expected: &str, tolerance: Tolerance)
 }
 
 /// Causal families of the shared folder, from safetensors.
-const FAMILIES: [&str; 16] = [
+const FAMILIES: [&str; 19] = [
     "llama",
     "llama-rope3",
     "llama-wide",
@@ -159,6 +159,9 @@ const FAMILIES: [&str; 16] = [
     "olmo2",
     "granite",
     "glm4",
+    "mixtral",
+    "qwen2-moe",
+    "qwen3-moe",
 ];
 #[test]
 fn our_own_copy_gives_the_reference_outputs() {
@@ -255,6 +258,25 @@ fn the_tolerance_would_catch_typical_mistakes() {
         }
         let noise = expected["noise"]["float64"].as_f64().unwrap() as f32;
         assert!(noise < EXACT / 2.0, "{family}: rounding moves {noise}");
+    }
+}
+
+/// The same bits alone, in chunks, and beside another sequence.
+#[test]
+fn results_do_not_depend_on_chunks_or_company() {
+    for family in FAMILIES {
+        let Some(folder) = shared_fixture(&format!("models/{family}")) else {
+            continue;
+        };
+        let lone = Lone::open(&folder.join("model.safetensors"));
+        let tokens: Vec<u32> = (0..130).map(|i| 20 + (i * 37) % 480).collect();
+        let whole = lone.logits(0, &tokens, Outputs::Last);
+        for chunk in [1, 50, 77] {
+            let chunked = lone.chunked(&tokens, chunk);
+            assert_eq!(chunked, whole, "{family} in chunks of {chunk}");
+        }
+        let beside = lone.beside(&tokens, &tokens[40..90]);
+        assert_eq!(beside, whole, "{family} beside another");
     }
 }
 

@@ -11,9 +11,9 @@ use crate::simd::simd_level;
 use crate::{BlockType, KernelError, Pool, Scratch, SimdLevel, shape};
 
 /// Tasks for each thread: enough that a thread which the system takes away does not hold up the others.
-const TASKS_PER_THREAD: usize = 4;
+pub(crate) const TASKS_PER_THREAD: usize = 4;
 /// Multiplications below which a product is computed by the calling thread alone.
-const ALONE: usize = 1 << 17;
+pub(crate) const ALONE: usize = 1 << 17;
 
 /// How products are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,18 +59,21 @@ impl Part {
 }
 
 /// Everything that the tasks of one product share.
-struct Product<'a> {
-    matrix: &'a PackedMatrix,
-    x: &'a [f32],
-    m: usize,
-    quantised: &'a Activations,
-    out: Output,
+pub(crate) struct Product<'a> {
+    pub matrix: &'a PackedMatrix,
+    /// All rows of the input, and as integers if the matrix needs them.
+    pub x: &'a [f32],
+    pub quantised: &'a Activations,
+    /// Those that are multiplied.
+    pub m: Range<usize>,
+    pub out: Output,
 }
 
-/// Where results go. Each task writes other columns.
-struct Output {
-    start: *mut f32,
-    rows: usize,
+/// Where results go. Each task writes other columns or rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Output {
+    pub start: *mut f32,
+    pub rows: usize,
 }
 
 // SAFETY: tasks write disjoint elements, and nobody reads before all are done.
@@ -219,22 +222,21 @@ impl PackedMatrix {
     ) -> Result<(), KernelError> {
         shape::same("x", shape::product("x", m, self.cols)?, x.len())?;
         shape::same("out", shape::product("out", m, self.rows)?, out.len())?;
-        let integer = |part: &Part| matches!(part, Part::Integer(_));
-        if self.precision == Precision::Fast && self.parts.iter().any(integer) {
+        if self.multiplies_integers() {
             let quantised = &mut scratch.activations;
             quantised.quantise(pool, x, self.cols, self.level);
         }
         let product = Product {
             matrix: self,
             x,
-            m,
+            m: 0..m,
             quantised: &scratch.activations,
             out: Output {
                 start: out.as_mut_ptr(),
                 rows: self.rows,
             },
         };
-        let tiles: usize = self.parts.iter().map(Part::tiles).sum();
+        let tiles = self.tiles();
         let alone = x.len().saturating_mul(self.rows) < ALONE || pool.threads() == 1;
         let tasks = if alone {
             1
@@ -245,6 +247,22 @@ impl PackedMatrix {
             product.tiles(tiles * task / tasks..tiles * (task + 1) / tasks);
         });
         Ok(())
+    }
+
+    /// Tiles of all parts.
+    pub(crate) fn tiles(&self) -> usize {
+        self.parts.iter().map(Part::tiles).sum()
+    }
+
+    /// Whether products need the input as integers.
+    pub(crate) fn multiplies_integers(&self) -> bool {
+        let integer = |part: &Part| matches!(part, Part::Integer(_));
+        self.precision == Precision::Fast && self.parts.iter().any(integer)
+    }
+
+    /// The instructions that products use.
+    pub(crate) fn level(&self) -> SimdLevel {
+        self.level
     }
 
     /// The exact values of a row.
@@ -274,14 +292,14 @@ impl PackedMatrix {
 
 impl Product<'_> {
     /// Compute the tiles of a range, counted over all parts.
-    fn tiles(&self, range: Range<usize>) {
+    pub fn tiles(&self, range: Range<usize>) {
         let (mut before, mut rows) = (0, 0);
         for part in &self.matrix.parts {
             let end = before + part.tiles();
             let own = range.start.clamp(before, end)..range.end.clamp(before, end);
             let step = self.rows_at_once(part);
-            for m in (0..self.m).step_by(step) {
-                let x = m..self.m.min(m + step);
+            for m in self.m.clone().step_by(step) {
+                let x = m..self.m.end.min(m + step);
                 for tile in own.clone() {
                     let index = tile - before;
                     let out = rows + index * TILE..rows + part.rows();
@@ -300,7 +318,7 @@ impl Product<'_> {
                 rows_at_once(self.matrix.cols)
             }
             // A tile is decoded once for all rows.
-            _ => self.m.max(1),
+            _ => self.m.len().max(1),
         }
     }
 
@@ -315,13 +333,19 @@ impl Product<'_> {
             }
             Part::Integer(tiles) => DECODED.with_borrow_mut(|tile| {
                 tiles.decode(index, tile);
-                float_products(level, tile, self.x, |m, lanes| {
-                    self.out.write(m, &out, lanes);
+                float_products(level, tile, self.rows_of(&x), |m, lanes| {
+                    self.out.write(x.start + m, &out, lanes);
                 });
             }),
-            Part::Float(tiles) => tiles.products(level, index, self.x, |m, lanes| {
-                self.out.write(m, &out, lanes);
+            Part::Float(tiles) => tiles.products(level, index, self.rows_of(&x), |m, lanes| {
+                self.out.write(x.start + m, &out, lanes);
             }),
         }
+    }
+
+    /// The values of some rows of the input.
+    fn rows_of(&self, rows: &Range<usize>) -> &[f32] {
+        let cols = self.matrix.cols;
+        &self.x[rows.start * cols..rows.end * cols]
     }
 }

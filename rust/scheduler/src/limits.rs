@@ -17,6 +17,9 @@ pub struct Limits {
     pub max_waiting: usize,
     /// Most tokens of one sequence, prompt and generated.
     pub max_context: usize,
+    /// The KV of a sequence of more tokens than this is different from the first token on, so it is computed again
+    /// when a sequence grows beyond.
+    pub short_context: Option<usize>,
 }
 
 impl Limits {

@@ -1,7 +1,7 @@
 //! Continuous batching: who runs, who waits, who gives way.
 //!
 //! A step is planned so:
-//! 1. register what the last step computed;
+//! 1. register what the last step computed; a sequence that outgrew the KV of short ones begins again;
 //! 2. each running sequence, the oldest first, gets its tokens: one to decode, or the rest of its prefill;
 //! 3. one that finds no block takes those of the youngest; the youngest itself waits with what it has;
 //! 4. waiting sequences are admitted in order, while nobody was short of tokens or blocks; one that begins as a
@@ -56,7 +56,8 @@ impl Scheduler {
     /// Queue a sequence; refuses one that might not fit even alone, and all while the queue is full.
     pub fn add(&mut self, new: NewSequence) -> Result<(), SchedulerError> {
         self.check(&new)?;
-        self.waiting.push_back(Sequence::new(new));
+        let sequence = Sequence::new(new, self.limits.short_context);
+        self.waiting.push_back(sequence);
         Ok(())
     }
 
@@ -66,6 +67,7 @@ impl Scheduler {
         for sequence in &mut self.running {
             self.pool.register(sequence);
         }
+        self.preempt_outgrown();
         let mut plan = Plan {
             step: Step::default(),
             budget: self.limits.step_tokens,
@@ -228,6 +230,7 @@ impl Scheduler {
             id: sequence.id,
             start,
             tokens: sequence.tokens[start..end].to_vec(),
+            length: wanted,
             blocks: sequence.blocks[..table].to_vec(),
             sample: end == wanted,
         });
@@ -241,6 +244,18 @@ impl Scheduler {
             self.pool.reclaim(&mut sequence);
             self.waiting.push_front(sequence);
             self.preemptions += 1;
+        }
+    }
+
+    /// Sequences that became too long for their KV lose it and are the next to be admitted.
+    fn preempt_outgrown(&mut self) {
+        for index in (0..self.running.len()).rev() {
+            if self.running[index].outgrow() {
+                let mut sequence = self.running.remove(index);
+                self.pool.reclaim(&mut sequence);
+                self.waiting.push_front(sequence);
+                self.preemptions += 1;
+            }
         }
     }
 

@@ -21,6 +21,9 @@ pub struct NewSequence {
     pub cache_salt: u64,
 }
 
+/// Tells the salt of a long sequence from that of a short one.
+const LONG: u64 = 1 << 63;
+
 /// A sequence that the scheduler knows.
 #[derive(Debug)]
 pub(crate) struct Sequence {
@@ -37,17 +40,19 @@ pub(crate) struct Sequence {
     pub cached: Option<usize>,
     max_tokens: usize,
     salt: u64,
+    short: Option<usize>,
 }
 
 impl Sequence {
-    pub fn new(new: NewSequence) -> Self {
+    /// `short` is how many tokens a sequence may have until its KV is different.
+    pub fn new(new: NewSequence, short: Option<usize>) -> Self {
         let NewSequence {
             id,
             prompt,
             max_new_tokens,
             cache_salt,
         } = new;
-        Self {
+        let mut sequence = Self {
             id,
             tokens: prompt.to_vec(),
             prompt: prompt.len(),
@@ -57,7 +62,21 @@ impl Sequence {
             cached: None,
             max_tokens: prompt.len() + max_new_tokens,
             salt: cache_salt,
+            short,
+        };
+        sequence.outgrow();
+        sequence
+    }
+
+    /// Whether the sequence just became too long for the KV that it has; from then on it shares prefixes only with
+    /// those that are as long.
+    pub fn outgrow(&mut self) -> bool {
+        let outgrown = self.short.is_some_and(|short| self.tokens.len() > short);
+        if outgrown {
+            self.short = None;
+            self.salt ^= LONG;
         }
+        outgrown
     }
 
     /// The first position to compute. The last known token is computed again if no token was committed after it,

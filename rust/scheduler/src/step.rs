@@ -18,6 +18,8 @@ pub struct Work {
     pub start: usize,
     /// Never empty; at consecutive positions.
     pub tokens: Vec<u32>,
+    /// Tokens that are known of the whole sequence.
+    pub length: usize,
     /// The block table from position 0 to the last of the tokens.
     pub blocks: Vec<u32>,
     /// Whether the last of them is the last that is known, so that the next is to be sampled and committed.

@@ -13,6 +13,7 @@ const LIMITS: Limits = Limits {
     max_running: 4,
     max_waiting: 4,
     max_context: 64,
+    short_context: None,
 };
 
 fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
@@ -99,6 +100,23 @@ fn equal_blocks_of_the_same_step_merge_after_it() {
     assert_eq!(engine.scheduler.stats().blocks_used, 2);
     engine.step();
     assert_eq!(engine.scheduler.stats().blocks_used, 3, "one shared");
+    engine.run_out();
+    engine.assert_no_leak();
+}
+
+#[test]
+fn a_sequence_that_becomes_long_begins_again_and_shares_with_long_ones_only() {
+    let mut engine = FakeEngine::new(limits(|limits| limits.short_context = Some(10)));
+    engine.add(1, &[5; 9], 4, 0).unwrap();
+    let starts: Vec<usize> = (0..5)
+        .map(|_| engine.step().work.first().map_or(99, |work| work.start))
+        .collect();
+    // Eight tokens, the ninth, the tenth, and all eleven again in two steps.
+    assert_eq!(starts, [0, 8, 9, 0, 8]);
+    engine.run_out();
+    assert_eq!(engine.scheduler.stats().preemptions, 1);
+    engine.add(2, &[5; 9], 1, 0).unwrap();
+    assert_eq!(engine.step().work[0].start, 8, "short ones hit");
     engine.run_out();
     engine.assert_no_leak();
 }

@@ -35,14 +35,16 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (1..6usize, 4..24usize, 1..6usize, 0..12usize).prop_map(
-        |(block_size, blocks, max_running, spare)| Limits {
+    let short = prop::option::of(1..30usize);
+    (1..6usize, 4..24usize, 1..6usize, 0..12usize, short).prop_map(
+        |(block_size, blocks, max_running, spare, short_context)| Limits {
             block_size,
             blocks,
             step_tokens: max_running + spare,
             max_running,
             max_waiting: 10,
             max_context: 36,
+            short_context,
         },
     )
 }

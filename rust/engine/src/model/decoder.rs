@@ -10,7 +10,8 @@ use cortex_weights::ModelFile;
 use super::attention::{Attention, Pass};
 use super::batch::Batch;
 use super::description::{Description, LayerShape, Norms};
-use super::feed_forward::FeedForward;
+use super::experts::Experts;
+use super::feed_forward::{DENSE, FeedForward};
 use super::kv_cache::KvCache;
 use super::norms::{AddNorm, FinalNorm, Finish, ScaleLogits};
 use super::operations::{MatMul, Workspace};
@@ -36,8 +37,14 @@ struct Layer {
     attention: Attention,
     attention_post_norm: Option<Vec<f32>>,
     feed_forward_norm: Option<Vec<f32>>,
-    feed_forward: FeedForward,
+    feed_forward: Part,
     feed_forward_post_norm: Option<Vec<f32>>,
+}
+
+/// The second part of a layer.
+enum Part {
+    Dense(FeedForward),
+    Experts(Box<Experts>),
 }
 
 /// A model that can run batches; owned by one thread.
@@ -220,10 +227,20 @@ impl Decoder {
         let post = layer.attention_post_norm.as_deref();
         apply(&delta, finish(attention.bias.as_deref(), post))?;
         let x = self.norm(stream, &delta, layer.feed_forward_norm.as_deref())?;
-        let feed_forward = &layer.feed_forward;
-        let delta = feed_forward.forward(&self.work, self.description.activation, &x)?;
-        let post = layer.feed_forward_post_norm.as_deref();
-        apply(&delta, finish(feed_forward.bias.as_deref(), post))?;
+        let (delta, bias) = match &layer.feed_forward {
+            Part::Dense(part) => {
+                let activation = self.description.activation;
+                (
+                    part.forward(&self.work, activation, &x)?,
+                    part.bias.as_deref(),
+                )
+            }
+            Part::Experts(part) => (part.forward(&self.work, &x)?, None),
+        };
+        apply(
+            &delta,
+            finish(bias, layer.feed_forward_post_norm.as_deref()),
+        )?;
         Ok(delta)
     }
 
@@ -287,6 +304,28 @@ fn apply(delta: &Tensor, finish: Finish<'_>) -> Result<()> {
     Ok(())
 }
 
+impl Part {
+    fn load(
+        reader: &mut TensorReader,
+        layer: usize,
+        shape: &Description,
+    ) -> std::result::Result<Self, EngineError> {
+        if let Some(experts) = shape.experts.filter(|_| shape.layers[layer].experts) {
+            let part = Experts::load(reader, layer, shape, experts)?;
+            return Ok(Self::Experts(Box::new(part)));
+        }
+        let sizes = [shape.hidden, shape.feed_forward];
+        FeedForward::load(reader, layer, sizes, &DENSE).map(Self::Dense)
+    }
+
+    fn matrices(&self) -> Vec<&PackedMatrix> {
+        match self {
+            Self::Dense(part) => part.matrices().collect(),
+            Self::Experts(part) => part.matrices(),
+        }
+    }
+}
+
 impl Layer {
     fn load(
         reader: &mut TensorReader,
@@ -309,7 +348,7 @@ impl Layer {
             feed_forward_norm: norm(before, Role::FeedForwardNorm)?,
             feed_forward_post_norm: norm(after, Role::FeedForwardPostNorm)?,
             attention: Attention::load(reader, layer, shape)?,
-            feed_forward: FeedForward::load(reader, layer, shape)?,
+            feed_forward: Part::load(reader, layer, shape)?,
         })
     }
 }

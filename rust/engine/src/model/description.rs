@@ -1,15 +1,20 @@
 //! What a decoder is, as data: one value describes every family that the forward pass can run.
 
-use super::rope::Rope;
+use super::rope::{Rope, RopeScaling};
 use crate::EngineError;
 
 /// The gate's activation in the feed-forward part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// `x * sigmoid(x)`.
     Silu,
     /// The Gaussian error unit by its tanh formula.
     GeluTanh,
+    /// `x * sigmoid(1.702 x)` up to a limit, which also bounds what the gate lets through, and that plus one.
+    Clamped {
+        /// The bound.
+        limit: f32,
+    },
 }
 
 /// Where the norms of a layer are.
@@ -41,6 +46,56 @@ pub struct LayerShape {
     pub window: Option<usize>,
     /// Which of the model's ropes rotates queries and keys; `None` leaves them.
     pub rope: Option<usize>,
+    /// The feed-forward part has experts.
+    pub experts: bool,
+}
+
+/// How the scores of a router become shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Score {
+    /// Softmax over all experts.
+    Softmax,
+    /// Softmax over those that were chosen.
+    SoftmaxOfChosen,
+    /// A sigmoid for each.
+    Sigmoid,
+}
+
+/// How a router chooses experts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RouterShape {
+    /// What scores become.
+    pub score: Score,
+    /// The shares of the chosen are divided by their sum.
+    pub normalised: bool,
+    /// Factor of the shares.
+    pub factor: f32,
+    /// Only experts of the best groups are chosen: how many groups there are, and how many are the best.
+    pub groups: Option<(usize, usize)>,
+}
+
+/// An expert that every token visits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedExpert {
+    /// Width of its feed-forward part.
+    pub width: usize,
+    /// What it gives is multiplied by a sigmoid of the token.
+    pub gated: bool,
+}
+
+/// Feed-forward parts of which every token visits a few.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertsShape {
+    /// Experts of a layer.
+    pub count: usize,
+    /// Those that a token visits.
+    pub used: usize,
+    /// Width of an expert's feed-forward part.
+    pub width: usize,
+    /// How they are chosen.
+    pub router: RouterShape,
+    /// One for all tokens.
+    pub shared: Option<SharedExpert>,
 }
 
 /// Constant factors, 1 in most families.
@@ -71,8 +126,10 @@ pub struct Description {
     pub kv_heads: usize,
     /// Values of one head; not always `hidden / heads`.
     pub head_dim: usize,
-    /// Width of the feed-forward part.
+    /// Width of the feed-forward part in layers without experts.
     pub feed_forward: usize,
+    /// Of the layers that have some.
+    pub experts: Option<ExpertsShape>,
     /// Rows of embedding and head.
     pub vocab: usize,
     /// Positions that the model was made for.
@@ -107,6 +164,8 @@ pub struct Description {
 const MAX_DIMENSION: usize = 1 << 24;
 /// Most layers; checked before one entry a layer is made.
 const MAX_LAYERS: usize = 1 << 12;
+/// Most experts of a layer.
+const MAX_EXPERTS: usize = 1 << 12;
 
 impl Multipliers {
     /// No factors.
@@ -121,6 +180,15 @@ impl Description {
     /// Values of one row of the fused projection: queries, keys, values.
     pub fn fused_width(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    /// Longer sequences rotate other than shorter ones, from the first token on.
+    pub fn short_context(&self) -> Option<usize> {
+        let long = self.ropes.iter().filter_map(|rope| match &rope.scaling {
+            RopeScaling::Long(long) => Some(long.original_context),
+            _ => None,
+        });
+        long.min()
     }
 
     /// Refuse sizes that contradict each other.
@@ -149,6 +217,9 @@ impl Description {
         }
         self.check_positions()?;
         self.check_numbers()?;
+        if let Some(experts) = self.experts {
+            experts.check()?;
+        }
         Ok(self)
     }
 
@@ -186,6 +257,35 @@ impl Description {
         if !(embedding.is_finite() && residual.is_finite()) {
             return Err(invalid(format!(
                 "the factors of embedding and residual stream are {embedding} and {residual}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl ExpertsShape {
+    fn check(&self) -> Result<(), EngineError> {
+        let (count, used) = (self.count, self.used);
+        if used == 0 || used > count || count > MAX_EXPERTS {
+            return Err(invalid(format!("{used} of {count} experts for a token")));
+        }
+        let shared = self.shared.map_or(1, |shared| shared.width);
+        for width in [self.width, shared] {
+            if width == 0 || width > MAX_DIMENSION {
+                return Err(invalid(format!("the width of an expert is {width}")));
+            }
+        }
+        if !self.router.factor.is_finite() {
+            let factor = self.router.factor;
+            return Err(invalid(format!("the factor of the experts is {factor}")));
+        }
+        let Some((groups, best)) = self.router.groups else {
+            return Ok(());
+        };
+        let sound = groups > 0 && count.is_multiple_of(groups) && best > 0 && best <= groups;
+        if !sound || best * (count / groups) < used {
+            return Err(invalid(format!(
+                "{used} of {count} experts from {best} of {groups} groups"
             )));
         }
         Ok(())

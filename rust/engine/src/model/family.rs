@@ -1,6 +1,6 @@
 //! The families that the decoder runs; a further one is a further row, and what is not here is refused by name.
 
-use super::description::{Activation, Norms, QueryKeyNorm};
+use super::description::{Activation, Norms, QueryKeyNorm, Score};
 use super::roles::{Names, Role};
 use super::rope::RopeKind;
 use crate::EngineError;
@@ -36,6 +36,8 @@ pub(crate) struct Family {
     pub scaled_embedding: bool,
     /// Layers with a window rotate by a base of their own, unscaled.
     pub local_rope: bool,
+    /// What its experts are, if the header counts some.
+    pub experts: Option<Experts>,
     /// The configuration has factors of embedding, attention, residual stream and logits.
     pub multipliers: bool,
     /// Of so many layers the last does not rotate.
@@ -50,6 +52,30 @@ pub(crate) struct Family {
     pub names: Names,
 }
 
+/// What a family's experts are beyond the numbers in its header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Experts {
+    /// The key of `config.json` that counts them.
+    pub count: &'static str,
+    /// The key of their width.
+    pub width: &'static str,
+    /// What scores of the router become if the header does not say.
+    pub score: Score,
+    /// Shares of the chosen are divided by their sum if the header does not say.
+    pub normalised: bool,
+    /// One for every token.
+    pub shared: Shared,
+}
+
+/// What the expert for every token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shared {
+    /// There is none.
+    None,
+    /// One of its own width with a gate.
+    Gated,
+}
+
 /// Which layers have the window of `sliding_window`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Window {
@@ -59,6 +85,10 @@ pub(crate) enum Window {
     Always,
     /// Those from `max_window_layers` on if `use_sliding_window` says so.
     Switched,
+    /// All if `use_sliding_window` says so.
+    SwitchedAll,
+    /// None; a file that switches it on is refused.
+    SwitchedUnknown,
     /// All but the last of so many.
     AllButLastOf(usize),
     /// Those that do not rotate if `use_sliding_window` says so.
@@ -66,6 +96,21 @@ pub(crate) enum Window {
     /// None; a file that asks for one is refused.
     Unknown,
 }
+
+/// Of Mixtral, whose GGUF files call themselves llama.
+const MIXTRAL_EXPERTS: Experts = Experts {
+    count: "num_local_experts",
+    width: "intermediate_size",
+    score: Score::Softmax,
+    normalised: true,
+    shared: Shared::None,
+};
+
+const QWEN_EXPERTS: Experts = Experts {
+    count: "num_experts",
+    width: "moe_intermediate_size",
+    ..MIXTRAL_EXPERTS
+};
 
 /// Llama, and what most families share with it.
 const LLAMA: Family = Family {
@@ -81,6 +126,7 @@ const LLAMA: Family = Family {
     activation: Activation::Silu,
     scaled_embedding: false,
     local_rope: false,
+    experts: Some(MIXTRAL_EXPERTS),
     multipliers: false,
     no_rope_interval: None,
     gguf_wide_scale: None,
@@ -103,7 +149,7 @@ const GEMMA: Family = Family {
     ..LLAMA
 };
 
-static FAMILIES: [Family; 11] = [
+static FAMILIES: [Family; 14] = [
     LLAMA,
     Family {
         // GGUF files of the family call themselves llama.
@@ -206,6 +252,49 @@ static FAMILIES: [Family; 11] = [
                 "model.layers.{}.post_mlp_layernorm.weight",
             ),
         ],
+        ..LLAMA
+    },
+    Family {
+        gguf: None,
+        config: "mixtral",
+        window: Window::Always,
+        names: &[
+            (Role::Router, "model.layers.{}.block_sparse_moe.gate.weight"),
+            (
+                Role::ExpertGate,
+                "model.layers.{}.block_sparse_moe.experts.{}.w1.weight",
+            ),
+            (
+                Role::ExpertUp,
+                "model.layers.{}.block_sparse_moe.experts.{}.w3.weight",
+            ),
+            (
+                Role::ExpertDown,
+                "model.layers.{}.block_sparse_moe.experts.{}.w2.weight",
+            ),
+        ],
+        ..LLAMA
+    },
+    Family {
+        gguf: Some("qwen2moe"),
+        config: "qwen2_moe",
+        gguf_rope: RopeKind::HalfSplit,
+        bias: true,
+        window: Window::SwitchedUnknown,
+        experts: Some(Experts {
+            normalised: false,
+            shared: Shared::Gated,
+            ..QWEN_EXPERTS
+        }),
+        ..LLAMA
+    },
+    Family {
+        gguf: Some("qwen3moe"),
+        config: "qwen3_moe",
+        gguf_rope: RopeKind::HalfSplit,
+        query_key_norm: QueryKeyNorm::Head,
+        window: Window::SwitchedAll,
+        experts: Some(QWEN_EXPERTS),
         ..LLAMA
     },
 ];

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
 use cortex_kernels::PackedMatrix;
 
-use super::description::{Activation, Description};
+use super::description::Activation;
 use super::operations::{MatMul, Workspace, matrix, values};
 use super::roles::Role;
 use super::tensors::TensorReader;
@@ -18,20 +18,47 @@ pub(crate) struct FeedForward {
     pub bias: Option<Vec<f32>>,
 }
 
+/// The tensors of a dense part.
+pub(crate) struct Roles {
+    gated: [Role; 2],
+    whole: Role,
+    down: Role,
+    biases: Option<([Role; 2], Role)>,
+}
+
+/// Of the layers without experts.
+pub(crate) const DENSE: Roles = Roles {
+    gated: [Role::Gate, Role::Up],
+    whole: Role::GateUp,
+    down: Role::Down,
+    biases: Some(([Role::GateBias, Role::UpBias], Role::DownBias)),
+};
+/// Of the expert that every token visits.
+pub(crate) const SHARED: Roles = Roles {
+    gated: [Role::SharedGate, Role::SharedUp],
+    whole: Role::SharedUp,
+    down: Role::SharedDown,
+    biases: None,
+};
+
 impl FeedForward {
     pub fn load(
         reader: &mut TensorReader,
         layer: usize,
-        shape: &Description,
+        [hidden, width]: [usize; 2],
+        roles: &Roles,
     ) -> std::result::Result<Self, EngineError> {
-        let (hidden, width) = (shape.hidden, shape.feed_forward);
-        let gated = [(Role::Gate, width), (Role::Up, width)];
-        let biases = [(Role::GateBias, width), (Role::UpBias, width)];
+        let gated = roles.gated.map(|role| (role, width));
+        let (mut gate_up_bias, mut bias) = (None, None);
+        if let Some((parts, last)) = roles.biases {
+            gate_up_bias = reader.stacked_vectors(&parts.map(|role| (role, width)), None, layer)?;
+            bias = reader.optional_vector(last, layer, hidden)?;
+        }
         Ok(Self {
-            gate_up: reader.stacked(&gated, Role::GateUp, layer, hidden)?,
-            gate_up_bias: reader.stacked_vectors(&biases, None, layer)?,
-            down: reader.matrix(Role::Down, layer, [hidden, width])?,
-            bias: reader.optional_vector(Role::DownBias, layer, hidden)?,
+            gate_up: reader.stacked(&gated, roles.whole, layer, hidden)?,
+            gate_up_bias,
+            down: reader.matrix(roles.down, layer, [hidden, width])?,
+            bias,
         })
     }
 
@@ -86,6 +113,10 @@ impl Activation {
         match self {
             Self::Silu => cortex_kernels::Gate::Silu,
             Self::GeluTanh => cortex_kernels::Gate::GeluTanh,
+            Self::Clamped { limit } => cortex_kernels::Gate::Clamped {
+                alpha: 1.702,
+                limit,
+            },
         }
     }
 }

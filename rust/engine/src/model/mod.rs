@@ -4,6 +4,7 @@ mod attention;
 mod batch;
 mod decoder;
 mod description;
+mod experts;
 mod family;
 mod feed_forward;
 mod from_config;
@@ -13,13 +14,17 @@ mod norms;
 mod operations;
 mod roles;
 mod rope;
+mod router;
 mod tensors;
 
 pub use batch::{Batch, Outputs};
 pub(crate) use decoder::describe;
 pub use decoder::{Decoder, Trace};
 pub(crate) use description::invalid;
-pub use description::{Activation, Description, LayerShape, Multipliers, Norms, QueryKeyNorm};
+pub use description::{
+    Activation, Description, ExpertsShape, LayerShape, Multipliers, Norms, QueryKeyNorm,
+    RouterShape, Score, SharedExpert,
+};
 pub use family::architectures;
 pub use kv_cache::{KvCache, KvType};
 pub use rope::{Llama3Scaling, LongScaling, Rope, RopeKind, RopeScaling, YarnScaling};

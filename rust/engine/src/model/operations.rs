@@ -12,7 +12,8 @@ use cortex_kernels::{PackedMatrix, Pool, Scratch};
 pub(crate) struct Workspace {
     /// Threads that compute.
     pub pool: Arc<Pool>,
-    scratch: RefCell<Scratch>,
+    /// Activations as integers.
+    pub scratch: RefCell<Scratch>,
     /// Queries or values on their way.
     pub rows: RefCell<Vec<f32>>,
 }

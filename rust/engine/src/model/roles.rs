@@ -31,13 +31,24 @@ pub(crate) enum Role {
     GateBias,
     UpBias,
     DownBias,
+    Router,
+    RouterBias,
+    RouterCorrection,
+    ExpertGate,
+    ExpertUp,
+    ExpertDown,
+    SharedGate,
+    SharedUp,
+    SharedDown,
+    SharedShare,
 }
 
 /// Names in safetensors files of a family that differ from the usual ones.
 pub(crate) type Names = &'static [(Role, &'static str)];
 
-/// One row: the names in GGUF and in safetensors files, with the usual prefix; `{}` stands for the layer.
-const NAMES: [(Role, &str, &str); 26] = [
+/// One row: the names in GGUF and in safetensors files, with the usual prefix. The first `{}` stands for the layer,
+/// the second for the expert; GGUF files have all experts of a layer in one tensor.
+const NAMES: [(Role, &str, &str); 36] = [
     (
         Role::Embedding,
         "token_embd.weight",
@@ -160,6 +171,56 @@ const NAMES: [(Role, &str, &str); 26] = [
         "blk.{}.ffn_down.bias",
         "model.layers.{}.mlp.down_proj.bias",
     ),
+    (
+        Role::Router,
+        "blk.{}.ffn_gate_inp.weight",
+        "model.layers.{}.mlp.gate.weight",
+    ),
+    (
+        Role::RouterBias,
+        "blk.{}.ffn_gate_inp.bias",
+        "model.layers.{}.mlp.router.bias",
+    ),
+    (
+        Role::RouterCorrection,
+        "blk.{}.exp_probs_b.bias",
+        "model.layers.{}.mlp.gate.e_score_correction_bias",
+    ),
+    (
+        Role::ExpertGate,
+        "blk.{}.ffn_gate_exps.weight",
+        "model.layers.{}.mlp.experts.{}.gate_proj.weight",
+    ),
+    (
+        Role::ExpertUp,
+        "blk.{}.ffn_up_exps.weight",
+        "model.layers.{}.mlp.experts.{}.up_proj.weight",
+    ),
+    (
+        Role::ExpertDown,
+        "blk.{}.ffn_down_exps.weight",
+        "model.layers.{}.mlp.experts.{}.down_proj.weight",
+    ),
+    (
+        Role::SharedGate,
+        "blk.{}.ffn_gate_shexp.weight",
+        "model.layers.{}.mlp.shared_expert.gate_proj.weight",
+    ),
+    (
+        Role::SharedUp,
+        "blk.{}.ffn_up_shexp.weight",
+        "model.layers.{}.mlp.shared_expert.up_proj.weight",
+    ),
+    (
+        Role::SharedDown,
+        "blk.{}.ffn_down_shexp.weight",
+        "model.layers.{}.mlp.shared_expert.down_proj.weight",
+    ),
+    (
+        Role::SharedShare,
+        "blk.{}.ffn_gate_inp_shexp.weight",
+        "model.layers.{}.mlp.shared_expert_gate.weight",
+    ),
 ];
 
 impl Role {
@@ -184,6 +245,6 @@ mod tests {
         for (index, (role, _, _)) in NAMES.iter().enumerate() {
             assert_eq!(*role as usize, index);
         }
-        assert_eq!(Role::DownBias as usize, NAMES.len() - 1);
+        assert_eq!(Role::SharedShare as usize, NAMES.len() - 1);
     }
 }

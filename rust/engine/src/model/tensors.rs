@@ -67,6 +67,16 @@ impl<'a> TensorReader<'a> {
         pattern.replace("{}", &layer.to_string())
     }
 
+    /// The name of an expert's tensor in safetensors files; GGUF files have one for all.
+    fn expert_name(&self, role: Role, layer: usize, expert: usize) -> String {
+        let name = match self.file {
+            ModelFile::Gguf(_) => role.in_gguf(),
+            ModelFile::Safetensors(_) => role.in_safetensors(self.names),
+        };
+        name.replacen("{}", &layer.to_string(), 1)
+            .replacen("{}", &expert.to_string(), 1)
+    }
+
     fn look(&self, name: &str) -> Option<&'a TensorInfo> {
         let bare = name.strip_prefix("model.").unwrap_or(name);
         let file = self.file;
@@ -74,8 +84,11 @@ impl<'a> TensorReader<'a> {
     }
 
     fn find(&mut self, role: Role, layer: usize) -> Result<&'a TensorInfo, EngineError> {
-        let name = self.name(role, layer);
-        let found = self.look(&name);
+        self.find_named(&self.name(role, layer))
+    }
+
+    fn find_named(&mut self, name: &str) -> Result<&'a TensorInfo, EngineError> {
+        let found = self.look(name);
         let found = found.ok_or_else(|| invalid(format!("tensor {name:?} is missing")))?;
         self.used.insert(found.name.clone());
         Ok(found)
@@ -95,11 +108,48 @@ impl<'a> TensorReader<'a> {
     ) -> Result<PackedMatrix, EngineError> {
         let tensor = self.find(role, layer)?;
         check_shape(tensor, &shape)?;
-        let [rows, cols] = shape;
-        let packed = PackedMatrix::pack(tensor.ty, rows, cols, self.file.data(tensor), self.pool)
-            .map_err(|error| in_tensor(tensor, &error))?;
+        let packed = self.pack(tensor, self.file.data(tensor), shape)?;
         self.done(tensor)?;
         Ok(packed)
+    }
+
+    /// A matrix of this shape for each of `count` experts.
+    pub fn experts(
+        &mut self,
+        role: Role,
+        layer: usize,
+        count: usize,
+        [rows, cols]: [usize; 2],
+    ) -> Result<Vec<PackedMatrix>, EngineError> {
+        if matches!(self.file, ModelFile::Safetensors(_)) {
+            let matrices = (0..count).map(|expert| {
+                let tensor = self.find_named(&self.expert_name(role, layer, expert))?;
+                check_shape(tensor, &[rows, cols])?;
+                let packed = self.pack(tensor, self.file.data(tensor), [rows, cols])?;
+                self.done(tensor)?;
+                Ok(packed)
+            });
+            return matrices.collect();
+        }
+        let tensor = self.find(role, layer)?;
+        check_shape(tensor, &[count, rows, cols])?;
+        let data = self.file.data(tensor);
+        let matrices = data
+            .chunks_exact((data.len() / count).max(1))
+            .map(|data| self.pack(tensor, data, [rows, cols]));
+        let matrices = matrices.collect::<Result<Vec<_>, _>>()?;
+        self.done(tensor)?;
+        Ok(matrices)
+    }
+
+    fn pack(
+        &self,
+        tensor: &TensorInfo,
+        data: &[u8],
+        [rows, cols]: [usize; 2],
+    ) -> Result<PackedMatrix, EngineError> {
+        PackedMatrix::pack(tensor.ty, rows, cols, data, self.pool)
+            .map_err(|error| in_tensor(tensor, &error))
     }
 
     /// Several matrices over the same input, stacked so that one product serves all; in some files they are.
@@ -201,8 +251,9 @@ impl<'a> TensorReader<'a> {
     }
 }
 
+/// A matrix of one row may be stored as a vector.
 fn check_shape(tensor: &TensorInfo, shape: &[usize]) -> Result<(), EngineError> {
-    if tensor.shape == shape {
+    if tensor.shape == shape || (shape.first() == Some(&1) && tensor.shape == shape[1..]) {
         return Ok(());
     }
     let (name, found) = (&tensor.name, &tensor.shape);

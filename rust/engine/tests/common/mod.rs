@@ -117,6 +117,29 @@ impl Lone {
         logits.to_vec2().unwrap()
     }
 
+    /// Logits of the last token, computed after the others in chunks of so many.
+    pub fn chunked(&self, tokens: &[u32], chunk: usize) -> Vec<Vec<f32>> {
+        let mut last = Vec::new();
+        for (number, part) in tokens.chunks(chunk).enumerate() {
+            let mut batch = Batch::new(BLOCK);
+            let start = number * chunk;
+            let length = tokens.len();
+            batch.push_part(start, part, length, &self.blocks, Outputs::Last);
+            let logits = self.decoder.forward(&batch, &self.cache).unwrap().unwrap();
+            last = logits.to_vec2().unwrap();
+        }
+        last
+    }
+
+    /// Logits of the last token in a batch with another sequence before it.
+    pub fn beside(&self, tokens: &[u32], other: &[u32]) -> Vec<Vec<f32>> {
+        let mut batch = Batch::new(BLOCK);
+        batch.push(0, other, &[14, 15, 3, 6], Outputs::None);
+        batch.push(0, tokens, &self.blocks, Outputs::Last);
+        let logits = self.decoder.forward(&batch, &self.cache).unwrap().unwrap();
+        logits.to_vec2().unwrap()
+    }
+
     pub fn trace(&self, tokens: &[u32]) -> Trace {
         let batch = self.batch(0, tokens, Outputs::Last);
         self.decoder.forward_traced(&batch, &self.cache).unwrap().1

@@ -9,6 +9,7 @@ use cortex_scheduler::{Limits, NewSequence, Scheduler, SchedulerError, SequenceI
 /// What the engine knows of a sequence.
 struct Known {
     salt: u64,
+    short: usize,
     tokens: Vec<u32>,
     most: usize,
     /// Where its last work ended, and how many preemptions there were by then.
@@ -16,10 +17,11 @@ struct Known {
 }
 
 impl Known {
-    /// KV depends on every token up to its position.
+    /// KV depends on every token up to its position, and on whether the sequence is long.
     fn kv(&self, position: usize) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.salt, &self.tokens[..=position]).hash(&mut hasher);
+        let long = self.tokens.len() > self.short;
+        (self.salt, long, &self.tokens[..=position]).hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -62,6 +64,7 @@ impl FakeEngine {
         })?;
         let known = Known {
             salt,
+            short: self.limits.short_context.unwrap_or(usize::MAX),
             tokens: prompt.to_vec(),
             most: prompt.len() + max_new,
             last: None,

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::description::{LayerShape, invalid, unsupported};
 use super::super::family::Window;
+use super::experts;
 use super::keys::{self, Config};
 use crate::EngineError;
 
@@ -21,10 +22,12 @@ pub(super) fn layers(
         Some(_) => windowed(config, &rotated)?,
         None => vec![false; layers],
     };
-    let layers = rotated.into_iter().zip(windowed);
-    let layers = layers.map(|(rotated, windowed)| LayerShape {
+    let experts = experts::layers(config, layers)?;
+    let layers = rotated.into_iter().zip(windowed).zip(experts);
+    let layers = layers.map(|((rotated, windowed), experts)| LayerShape {
         window: window.filter(|_| windowed),
         rope: rotated.then_some(if windowed { ropes - 1 } else { 0 }),
+        experts,
     });
     Ok(layers.collect())
 }
@@ -50,8 +53,11 @@ fn windowed(config: Config, rotated: &[bool]) -> Result<Vec<bool>, EngineError> 
     let layers = rotated.len();
     let rule = config.family.window;
     let switch = config.flag("use_sliding_window")?;
-    let switched = matches!(rule, Window::Switched | Window::WithoutRope);
-    if rule == Window::Ignored || (switched && !switch.unwrap_or(false)) {
+    let usual = !matches!(
+        rule,
+        Window::Switched | Window::SwitchedAll | Window::SwitchedUnknown | Window::WithoutRope
+    );
+    if rule == Window::Ignored || !switch.unwrap_or(usual) {
         return Ok(vec![false; layers]);
     }
     if let Some(types) = config.layered("layer_types", layers, layer_type)? {
@@ -60,7 +66,7 @@ fn windowed(config: Config, rotated: &[bool]) -> Result<Vec<bool>, EngineError> 
     let all = |windowed: &dyn Fn(usize) -> bool| Ok((0..layers).map(windowed).collect());
     match rule {
         Window::Ignored => all(&|_| false),
-        Window::Always => all(&|_| true),
+        Window::Always | Window::SwitchedAll => all(&|_| true),
         Window::Switched => {
             let first = config.optional_size("max_window_layers")?.unwrap_or(0);
             all(&|layer| layer >= first)
@@ -78,7 +84,7 @@ fn windowed(config: Config, rotated: &[bool]) -> Result<Vec<bool>, EngineError> 
             all(&|layer| !(layer + 1).is_multiple_of(period))
         }
         Window::WithoutRope => all(&|layer| !rotated[layer]),
-        Window::Unknown => Err(unsupported(format!(
+        Window::Unknown | Window::SwitchedUnknown => Err(unsupported(format!(
             "{}: an attention window is not supported",
             config.family.config
         ))),

@@ -1,5 +1,6 @@
 //! A description from the `config.json` of a Hugging Face model.
 
+mod experts;
 mod keys;
 mod layers;
 mod rope;
@@ -41,6 +42,7 @@ pub(crate) fn describe(config: &Value) -> Result<Description, EngineError> {
             .unwrap_or(heads),
         head_dim,
         feed_forward: config.size("intermediate_size")?,
+        experts: experts::experts(config)?,
         vocab: config.size("vocab_size")?,
         context_length: config.size("max_position_embeddings")?,
         norm_eps: config.number("rms_norm_eps")?.unwrap_or(1e-6),

@@ -46,6 +46,10 @@ impl Keys<'_> {
         self.number(key)?.ok_or_else(|| self.missing(key))
     }
 
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, EngineError> {
+        Ok(self.gguf.get_bool(&self.key(key))?)
+    }
+
     pub fn missing(&self, key: &str) -> EngineError {
         invalid(format!("metadata key {:?} is missing", self.key(key)))
     }

@@ -2,6 +2,7 @@
 
 use super::super::description::{LayerShape, invalid, unsupported};
 use super::super::family::Window;
+use super::experts;
 use super::keys::Keys;
 use crate::EngineError;
 
@@ -18,13 +19,15 @@ pub(super) fn layers(
         Some(_) => windowed(keys, layers)?,
         None => vec![false; layers],
     };
-    let layers = windowed.into_iter().enumerate();
-    let layers = layers.map(|(layer, windowed)| {
+    let experts = experts::layers(keys, layers)?;
+    let layers = windowed.into_iter().zip(experts).enumerate();
+    let layers = layers.map(|(layer, (windowed, experts))| {
         let interval = keys.family.no_rope_interval;
         let rotated = interval.is_none_or(|interval| !(layer + 1).is_multiple_of(interval));
         LayerShape {
             window: window.filter(|_| windowed),
             rope: rotated.then_some(if windowed { ropes - 1 } else { 0 }),
+            experts,
         }
     });
     Ok(layers.collect())

@@ -1,5 +1,6 @@
 //! A description from the metadata of a GGUF file.
 
+mod experts;
 mod keys;
 mod layers;
 mod rope;
@@ -23,7 +24,6 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Description, EngineError> {
     let hidden = keys.size("embedding_length")?;
     let heads = keys.size("attention.head_count")?;
     let head_dim = head_dim(keys, hidden, heads)?;
-    refuse_experts(keys)?;
     let ropes = rope::ropes(keys, head_dim)?;
     let layers = layer_count(keys.size("block_count")?)?;
     Description {
@@ -37,6 +37,7 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Description, EngineError> {
             .unwrap_or(heads),
         head_dim,
         feed_forward: keys.size("feed_forward_length")?,
+        experts: experts::experts(keys)?,
         vocab: keys.vocab()?,
         context_length: keys.size("context_length")?,
         norm_eps: keys.needed("attention.layer_norm_rms_epsilon")?,
@@ -107,14 +108,4 @@ fn multipliers(keys: Keys, hidden: usize) -> Result<Multipliers, EngineError> {
         residual: one("residual_scale")?,
         logits: 1.0 / one("logit_scale")?,
     })
-}
-
-fn refuse_experts(keys: Keys) -> Result<(), EngineError> {
-    match keys.optional_size("expert_count")? {
-        None | Some(0) => Ok(()),
-        Some(experts) => Err(unsupported(format!(
-            "{}: {experts} experts; only dense models are supported",
-            keys.architecture
-        ))),
-    }
 }
