@@ -62,7 +62,8 @@ impl Draw {
                     let name = format!("k{}", self.text(&['a', 'b'], 2));
                     (name, self.schema(depth - 1), self.below(2) == 0)
                 });
-                object(properties.collect(), self.below(5) == 0)
+                let properties: Vec<_> = properties.collect();
+                object(&properties, self.below(5) == 0)
             }
             2 => {
                 let (least, more) = (self.below(3), self.below(3));
@@ -90,7 +91,7 @@ impl Draw {
     }
 }
 
-fn object(properties: Vec<(String, Value, bool)>, open: bool) -> Value {
+fn object(properties: &[(String, Value, bool)], open: bool) -> Value {
     let required: Vec<&String> = properties
         .iter()
         .filter_map(|(name, _, needed)| needed.then_some(name))
