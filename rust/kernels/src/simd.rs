@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 /// Instruction sets, from the plainest on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum SimdLevel {
     /// Portable code.
+    #[default]
     Scalar,
     /// AVX2 with FMA and F16C.
     Avx2,

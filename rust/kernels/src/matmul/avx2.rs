@@ -3,34 +3,39 @@
     clippy::wildcard_imports,
     reason = "the vector instructions by their own names"
 )]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "the compiler keeps arrays in registers that are indexed by numbers it knows"
+)]
 
 use std::arch::x86_64::*;
 
-use super::Lanes;
-use super::activations::{GROUP, Row};
-use super::integer_tiles::Tile;
+use super::activations::{GROUP, Panel};
+use super::integer_tiles::{Store, Tile};
 use super::numbers::Numbers;
-use super::vectors::{BYTES, CODES, NIBBLES, ask_ahead, table};
+use super::vectors::{BYTES, CODES, FIVES, NIBBLES, SIXES, ask_ahead, group_bytes, table};
+use super::{Lanes, TILE};
 
-/// The products of one tile with `M` rows.
+/// The products of one tile with the `M` rows of a panel.
 ///
 /// # Safety
-/// The processor has AVX2, FMA and F16C; every row is as long as the tile.
+/// The processor has AVX2, FMA and F16C; the panel's rows are as long as the tile.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn products<const M: usize>(
     tile: &Tile<'_>,
-    rows: &[Row<'_>; M],
+    panel: &Panel<'_>,
     out: &mut [Lanes; M],
 ) {
     for half in 0..2 {
         // SAFETY: as the caller promised; the constants are the tile's own.
         unsafe {
-            match (tile.nibbles, tile.group, tile.table) {
-                (true, 32, Some(_)) => inner::<M, CODES, 8>(tile, rows, half, out),
-                (true, 32, None) => inner::<M, NIBBLES, 8>(tile, rows, half, out),
-                (true, ..) => inner::<M, NIBBLES, 4>(tile, rows, half, out),
-                (false, 32, _) => inner::<M, BYTES, 8>(tile, rows, half, out),
-                (false, ..) => inner::<M, BYTES, 4>(tile, rows, half, out),
+            match (tile.form.store, tile.form.group) {
+                (Store::Bytes, _) => inner::<M, BYTES, 8>(tile, panel, half, out),
+                (Store::Nibbles, 32) => inner::<M, NIBBLES, 8>(tile, panel, half, out),
+                (Store::Nibbles, _) => inner::<M, NIBBLES, 4>(tile, panel, half, out),
+                (Store::Codes, _) => inner::<M, CODES, 8>(tile, panel, half, out),
+                (Store::Fives, _) => inner::<M, FIVES, 8>(tile, panel, half, out),
+                (Store::Sixes, _) => inner::<M, SIXES, 4>(tile, panel, half, out),
             }
         }
     }
@@ -40,45 +45,54 @@ pub(super) unsafe fn products<const M: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     tile: &Tile<'_>,
-    rows: &[Row<'_>; M],
+    panel: &Panel<'_>,
     half: usize,
     out: &mut [Lanes; M],
 ) {
-    let bytes = N * 64 / if FORM == BYTES { 1 } else { 2 };
-    let (stored_bias, taken) = if FORM == NIBBLES {
-        (-tile.bias as f32, 0)
+    let bytes = group_bytes(FORM, N);
+    let bias = tile.form.bias;
+    let shift = _mm_cvtsi32_si128(bias.max(1).ilog2() as i32);
+    let (all, sums) = if N == 8 {
+        (panel.totals, panel.sums)
     } else {
-        (0.0, tile.bias as i8)
+        (panel.half_totals, panel.half_sums)
     };
-    let table = table(tile);
     let mut results = [_mm256_setzero_ps(); M];
     for group in 0..tile.groups {
-        let first = group * N * 4;
         if half == 0 {
             ask_ahead(tile, group, bytes / 64);
         }
-        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns.
+        // Groups of 16 share the scales of 32.
+        let (step, part) = (group * N / 8, group * N % 8);
+        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row of the panel as many columns.
         unsafe {
-            let weights = tile.weights.as_ptr().add(group * bytes + half * 32);
-            let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
-            let totals = if FORM == NIBBLES {
-                of_nibbles::<M, N>(weights, &x)
+            let weights = tile.weights.as_ptr().add(group * bytes);
+            let x = panel.values.as_ptr().add(step * M * GROUP + part * 4);
+            let mut totals = if FORM == BYTES || FORM == CODES {
+                of_signed::<M, FORM, N>(weights, half, x, bias as i8, table(tile))
             } else {
-                of_signed::<M, FORM, N>(weights, &x, taken, table)
+                of_unsigned::<M, FORM, N>(weights, half, x)
             };
-            let number = tile.first + group * 16 + half * 8;
+            if bias != 0 && FORM != BYTES && FORM != CODES {
+                for m in 0..M {
+                    let all = _mm256_set1_epi32(*all.as_ptr().add(group * M + m));
+                    totals[m] = _mm256_add_epi32(totals[m], _mm256_sll_epi32(all, shift));
+                }
+            }
+            let number = tile.first + group * TILE + half * 8;
             let scale = numbers(tile.scales, number);
-            let offset = match tile.offsets {
-                Some(offsets) => numbers(offsets, number),
-                None => _mm256_mul_ps(_mm256_set1_ps(stored_bias), scale),
-            };
-            add(
-                &mut results,
-                &totals,
-                rows,
-                (group, first / GROUP),
-                (scale, offset),
-            );
+            for m in 0..M {
+                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[m]), scale);
+                let step = _mm256_set1_ps(*panel.scales.as_ptr().add(step * M + m));
+                results[m] = _mm256_fmadd_ps(product, step, results[m]);
+            }
+            if let Some(offsets) = tile.offsets {
+                let offset = numbers(offsets, number);
+                for m in 0..M {
+                    let sum = _mm256_set1_ps(*sums.as_ptr().add(group * M + m));
+                    results[m] = _mm256_fmadd_ps(offset, sum, results[m]);
+                }
+            }
         }
     }
     for (out, result) in out.iter_mut().zip(results) {
@@ -87,96 +101,125 @@ unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     }
 }
 
-/// Add the totals of one group to the results.
+/// Vector `v` of a group's weights as stored, for one half of the rows.
 ///
 /// # Safety
-/// Every row has a sum of the first number and a scale of the second.
+/// The group is there.
 #[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn add<const M: usize>(
-    results: &mut [__m256; M],
-    totals: &[__m256i; M],
-    rows: &[Row<'_>; M],
-    (group, step): (usize, usize),
-    (scale, offset): (__m256, __m256),
-) {
-    for m in 0..M {
-        let part = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[m]), scale);
-        // SAFETY: as the caller promised.
-        let (step, sum) = unsafe {
-            (
-                *rows[m].scales.get_unchecked(step),
-                *rows[m].sums.get_unchecked(group),
-            )
+#[target_feature(enable = "avx2")]
+unsafe fn stored<const FORM: u8, const N: usize>(
+    weights: *const u8,
+    half: usize,
+    v: usize,
+) -> __m256i {
+    // SAFETY: as the caller promised.
+    unsafe {
+        if FORM == BYTES {
+            return _mm256_loadu_si256(weights.add(v * 64 + half * 32).cast());
+        }
+        let both = _mm256_loadu_si256(weights.add(v % (N / 2) * 64 + half * 32).cast());
+        let code = if v < N / 2 {
+            both
+        } else {
+            _mm256_srli_epi16::<4>(both)
         };
-        results[m] = _mm256_fmadd_ps(part, _mm256_set1_ps(step), results[m]);
-        results[m] = _mm256_fmadd_ps(offset, _mm256_set1_ps(sum), results[m]);
+        let low = _mm256_and_si256(code, _mm256_set1_epi8(15));
+        let further = weights.add(N / 2 * 64);
+        match FORM {
+            FIVES => {
+                let bits = further.add(v * 8 + half * 4).cast::<i32>().read_unaligned();
+                // Each byte of a vector gets the byte that has its bit, then that bit alone.
+                let spread = _mm256_setr_epi64x(
+                    0,
+                    0x0101_0101_0101_0101,
+                    0x0202_0202_0202_0202,
+                    0x0303_0303_0303_0303,
+                );
+                let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread);
+                let own = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+                let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, own), own);
+                _mm256_or_si256(low, _mm256_and_si256(set, _mm256_set1_epi8(16)))
+            }
+            SIXES => {
+                let bits = _mm256_loadu_si256(further.add(half * 32).cast());
+                let bits = match v {
+                    0 => _mm256_slli_epi16::<4>(bits),
+                    1 => _mm256_slli_epi16::<2>(bits),
+                    2 => bits,
+                    _ => _mm256_srli_epi16::<2>(bits),
+                };
+                _mm256_or_si256(low, _mm256_and_si256(bits, _mm256_set1_epi8(0x30)))
+            }
+            _ => low,
+        }
     }
 }
 
-/// Totals of weights as stored. Sums of 16 bits hold a whole group: 32 / 4 * 2 * 15 * 127 is less than 2^15.
+/// Totals of weights as stored.
 ///
 /// # Safety
-/// A group of weights and columns is there.
+/// A group of weights and columns is there, `GROUP` bytes from row to row.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn of_nibbles<const M: usize, const N: usize>(
+unsafe fn of_unsigned<const M: usize, const FORM: u8, const N: usize>(
     weights: *const u8,
-    x: &[*const i8; M],
+    half: usize,
+    x: *const i8,
 ) -> [__m256i; M] {
-    let low = _mm256_set1_epi8(15);
+    // Vectors whose sums of two products fit together in 16 bits: 8 * 2 * 15 * 127 is less than 2^15.
+    let wide = match FORM {
+        SIXES => 2,
+        FIVES => 4,
+        _ => 8,
+    };
+    let ones = _mm256_set1_epi16(1);
     let mut totals = [_mm256_setzero_si256(); M];
-    for v in 0..N / 2 {
-        // SAFETY: as the caller promised.
-        unsafe {
-            let both = _mm256_loadu_si256(weights.add(v * 64).cast());
-            let one = _mm256_and_si256(both, low);
-            let other = _mm256_and_si256(_mm256_srli_epi16::<4>(both), low);
-            for m in 0..M {
-                let first = _mm256_maddubs_epi16(one, four(x[m], v));
-                let second = _mm256_maddubs_epi16(other, four(x[m], v + N / 2));
-                totals[m] = _mm256_add_epi16(totals[m], _mm256_add_epi16(first, second));
+    for first in (0..N).step_by(wide) {
+        let mut pairs = [_mm256_setzero_si256(); M];
+        for v in first..N.min(first + wide) {
+            // SAFETY: as the caller promised.
+            unsafe {
+                let weight = stored::<FORM, N>(weights, half, v);
+                for m in 0..M {
+                    let pair = _mm256_maddubs_epi16(weight, four(x.add(m * GROUP), v));
+                    pairs[m] = _mm256_add_epi16(pairs[m], pair);
+                }
             }
         }
+        for m in 0..M {
+            totals[m] = _mm256_add_epi32(totals[m], _mm256_madd_epi16(pairs[m], ones));
+        }
     }
-    let ones = _mm256_set1_epi16(1);
-    totals.map(|total| _mm256_madd_epi16(total, ones))
+    totals
 }
 
 /// Totals of weights less their bias. Two products of a sign and 8 bits fit in 16.
 ///
 /// # Safety
-/// A group of weights and columns is there.
+/// A group of weights and columns is there, `GROUP` bytes from row to row.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn of_signed<const M: usize, const FORM: u8, const N: usize>(
     weights: *const u8,
-    x: &[*const i8; M],
+    half: usize,
+    x: *const i8,
     bias: i8,
     table: __m128i,
 ) -> [__m256i; M] {
     let table = _mm256_broadcastsi128_si256(table);
-    let low = _mm256_set1_epi8(15);
     let (bias, ones) = (_mm256_set1_epi8(bias), _mm256_set1_epi16(1));
     let mut totals = [_mm256_setzero_si256(); M];
     for v in 0..N {
         // SAFETY: as the caller promised.
         unsafe {
-            let stored = if FORM == BYTES {
-                _mm256_loadu_si256(weights.add(v * 64).cast())
-            } else {
-                let both = _mm256_loadu_si256(weights.add(v % (N / 2) * 64).cast());
-                let code = if v < N / 2 {
-                    both
-                } else {
-                    _mm256_srli_epi16::<4>(both)
-                };
-                _mm256_shuffle_epi8(table, _mm256_and_si256(code, low))
-            };
-            let weight = _mm256_sub_epi8(stored, bias);
+            let mut weight = stored::<FORM, N>(weights, half, v);
+            if FORM == CODES {
+                weight = _mm256_shuffle_epi8(table, weight);
+            }
+            let weight = _mm256_sub_epi8(weight, bias);
             let size = _mm256_abs_epi8(weight);
             for m in 0..M {
-                let signed = _mm256_sign_epi8(four(x[m], v), weight);
+                let signed = _mm256_sign_epi8(four(x.add(m * GROUP), v), weight);
                 let pairs = _mm256_maddubs_epi16(size, signed);
                 totals[m] = _mm256_add_epi32(totals[m], _mm256_madd_epi16(pairs, ones));
             }
@@ -209,6 +252,15 @@ unsafe fn numbers(numbers: &Numbers, first: usize) -> __m256 {
                 _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().add(first).cast()))
             }
             Numbers::Single(values) => _mm256_loadu_ps(values.as_ptr().add(first)),
+            Numbers::Factored(factored) => {
+                let steps = _mm_loadl_epi64(factored.steps.as_ptr().add(first).cast());
+                let units = factored
+                    .units
+                    .as_ptr()
+                    .add(factored.unit(first) + first % TILE);
+                let units = _mm256_cvtph_ps(_mm_loadu_si128(units.cast()));
+                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(steps)), units)
+            }
         }
     }
 }

@@ -3,36 +3,41 @@
     clippy::wildcard_imports,
     reason = "the vector instructions by their own names"
 )]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "the compiler keeps arrays in registers that are indexed by numbers it knows"
+)]
 
 use std::arch::x86_64::*;
 
 use super::TILE;
-use super::activations::{GROUP, Row};
+use super::activations::{GROUP, Panel};
 use super::dispatch::Target;
-use super::integer_tiles::Tile;
+use super::integer_tiles::{Store, Tile};
 use super::numbers::Numbers;
-use super::vectors::{BYTES, CODES, NIBBLES, ask_ahead, table};
+use super::vectors::{BYTES, CODES, FIVES, NIBBLES, SIXES, ask_ahead, group_bytes, table};
 
-/// The products of one tile with `M` rows.
+/// The products of one tile with the `M` rows of a panel.
 ///
 /// # Safety
-/// The processor has AVX-512 F, BW, VL and VNNI; every row is as long as the tile; the results
+/// The processor has AVX-512 F, BW, VL and VNNI; the panel's rows are as long as the tile; the results
 /// from `out` on are memory that nobody else uses.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) unsafe fn products<const M: usize>(
     tile: &Tile<'_>,
-    rows: &[Row<'_>; M],
+    panel: &Panel<'_>,
     out: *mut f32,
     target: &Target,
 ) {
     // SAFETY: as the caller promised; the constants are the tile's own.
     unsafe {
-        match (tile.nibbles, tile.group, tile.table) {
-            (true, 32, Some(_)) => inner::<M, CODES, 8>(tile, rows, out, target),
-            (true, 32, None) => inner::<M, NIBBLES, 8>(tile, rows, out, target),
-            (true, ..) => inner::<M, NIBBLES, 4>(tile, rows, out, target),
-            (false, 32, _) => inner::<M, BYTES, 8>(tile, rows, out, target),
-            (false, ..) => inner::<M, BYTES, 4>(tile, rows, out, target),
+        match (tile.form.store, tile.form.group) {
+            (Store::Bytes, _) => inner::<M, BYTES, 8>(tile, panel, out, target),
+            (Store::Nibbles, 32) => inner::<M, NIBBLES, 8>(tile, panel, out, target),
+            (Store::Nibbles, _) => inner::<M, NIBBLES, 4>(tile, panel, out, target),
+            (Store::Codes, _) => inner::<M, CODES, 8>(tile, panel, out, target),
+            (Store::Fives, _) => inner::<M, FIVES, 8>(tile, panel, out, target),
+            (Store::Sixes, _) => inner::<M, SIXES, 4>(tile, panel, out, target),
         }
     }
 }
@@ -41,35 +46,49 @@ pub(super) unsafe fn products<const M: usize>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     tile: &Tile<'_>,
-    rows: &[Row<'_>; M],
+    panel: &Panel<'_>,
     out: *mut f32,
     target: &Target,
 ) {
-    let bytes = N * 64 / if FORM == BYTES { 1 } else { 2 };
+    let bytes = group_bytes(FORM, N);
     let table = table(tile);
-    let bias = _mm512_set1_ps(-tile.bias as f32);
+    let shift = _mm_cvtsi32_si128(tile.form.bias.max(1).ilog2() as i32);
+    let (all, sums) = if N == 8 {
+        (panel.totals, panel.sums)
+    } else {
+        (panel.half_totals, panel.half_sums)
+    };
     let mut results = [_mm512_setzero_ps(); M];
     for group in 0..tile.groups {
-        let first = group * N * 4;
         ask_ahead(tile, group, bytes / 64);
-        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row as many columns.
+        // Groups of 16 share the scales of 32.
+        let (step, part) = (group * N / 8, group * N % 8);
+        // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row of the panel as many columns.
         unsafe {
             let weights = tile.weights.as_ptr().add(group * bytes);
-            let number = tile.first + group * 16;
-            let x: [*const i8; M] = std::array::from_fn(|m| rows[m].values.as_ptr().add(first));
-            let totals = totals::<M, FORM, N>(weights, &x, table);
+            let number = tile.first + group * TILE;
+            let x = panel.values.as_ptr().add(step * M * GROUP + part * 4);
+            let mut totals = [_mm512_setzero_si512(); M];
+            if tile.offsets.is_none() {
+                for m in 0..M {
+                    let all = _mm512_set1_epi32(*all.as_ptr().add(group * M + m));
+                    totals[m] = _mm512_sll_epi32(all, shift);
+                }
+            }
+            let totals = add_products::<M, FORM, N>(totals, weights, x, table);
             let scale = numbers(tile.scales, number);
-            let offset = match tile.offsets {
-                Some(offsets) => numbers(offsets, number),
-                None => _mm512_mul_ps(bias, scale),
-            };
-            add(
-                &mut results,
-                &totals,
-                rows,
-                (group, first / GROUP),
-                (scale, offset),
-            );
+            for m in 0..M {
+                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[m]), scale);
+                let step = _mm512_set1_ps(*panel.scales.as_ptr().add(step * M + m));
+                results[m] = _mm512_fmadd_ps(product, step, results[m]);
+            }
+            if let Some(offsets) = tile.offsets {
+                let offset = numbers(offsets, number);
+                for m in 0..M {
+                    let sum = _mm512_set1_ps(*sums.as_ptr().add(group * M + m));
+                    results[m] = _mm512_fmadd_ps(offset, sum, results[m]);
+                }
+            }
         }
     }
     let lanes = u16::MAX >> (TILE - target.count.clamp(1, TILE));
@@ -79,85 +98,128 @@ unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     }
 }
 
-/// Add the totals of one group to the results.
+/// Add the products of one group, of weights as stored, to the totals of `M` rows.
 ///
 /// # Safety
-/// Every row has a sum of the first number and a scale of the second.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn add<const M: usize>(
-    results: &mut [__m512; M],
-    totals: &[__m512i; M],
-    rows: &[Row<'_>; M],
-    (group, step): (usize, usize),
-    (scale, offset): (__m512, __m512),
-) {
-    for m in 0..M {
-        let part = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[m]), scale);
-        // SAFETY: as the caller promised.
-        let (step, sum) = unsafe {
-            (
-                *rows[m].scales.get_unchecked(step),
-                *rows[m].sums.get_unchecked(group),
-            )
-        };
-        results[m] = _mm512_fmadd_ps(part, _mm512_set1_ps(step), results[m]);
-        results[m] = _mm512_fmadd_ps(offset, _mm512_set1_ps(sum), results[m]);
-    }
-}
-
-/// Totals of one group, of weights as stored.
-///
-/// # Safety
-/// A group of weights and columns is there.
+/// A group of weights is there, and of columns of each row, `GROUP` bytes from row to row.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn totals<const M: usize, const FORM: u8, const N: usize>(
+unsafe fn add_products<const M: usize, const FORM: u8, const N: usize>(
+    mut totals: [__m512i; M],
     weights: *const u8,
-    x: &[*const i8; M],
+    x: *const i8,
     table: __m128i,
 ) -> [__m512i; M] {
-    let table = _mm512_broadcast_i32x4(table);
-    let low = _mm512_set1_epi8(15);
-    let mut totals = [_mm512_setzero_si512(); M];
     // SAFETY: as the caller promised.
     unsafe {
         if FORM == BYTES {
             for v in 0..N {
                 let weight = _mm512_loadu_si512(weights.add(v * 64).cast());
-                for m in 0..M {
-                    totals[m] = _mm512_dpbusd_epi32(totals[m], weight, four(x[m], v));
-                }
+                totals = multiply_add(totals, weight, x.add(v * 4));
             }
             return totals;
         }
+        let further = weights.add(N / 2 * 64);
         for v in 0..N / 2 {
             let both = _mm512_loadu_si512(weights.add(v * 64).cast());
-            let mut one = _mm512_and_si512(both, low);
-            let mut other = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
-            if FORM == CODES {
-                one = _mm512_shuffle_epi8(table, one);
-                other = _mm512_shuffle_epi8(table, other);
-            }
-            for m in 0..M {
-                totals[m] = _mm512_dpbusd_epi32(totals[m], one, four(x[m], v));
-            }
-            for m in 0..M {
-                totals[m] = _mm512_dpbusd_epi32(totals[m], other, four(x[m], v + N / 2));
-            }
+            let low = unpacked::<FORM, N>(both, v, further, table);
+            totals = multiply_add(totals, low, x.add(v * 4));
+            let high = unpacked::<FORM, N>(both, v + N / 2, further, table);
+            totals = multiply_add(totals, high, x.add((v + N / 2) * 4));
         }
     }
     totals
 }
 
-/// Columns `4v..4v+4` for all lanes.
+/// Vector `v` of a group's weights, of the bytes that two vectors share and their further bits.
 ///
 /// # Safety
-/// There are that many columns after `x`.
-#[inline(always)]
-unsafe fn four(x: *const i8, v: usize) -> __m512i {
-    // SAFETY: as the caller promised; any bytes are an integer.
-    unsafe { _mm512_set1_epi32(x.add(v * 4).cast::<i32>().read_unaligned()) }
+/// The further bits are there if the form has any.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn unpacked<const FORM: u8, const N: usize>(
+    both: __m512i,
+    v: usize,
+    further: *const u8,
+    table: __m128i,
+) -> __m512i {
+    let code = if v < N / 2 {
+        both
+    } else {
+        _mm512_srli_epi16::<4>(both)
+    };
+    let low = _mm512_and_si512(code, _mm512_set1_epi8(15));
+    // SAFETY: as the caller promised.
+    unsafe {
+        match FORM {
+            CODES => _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), low),
+            FIVES => {
+                let fifth = further.add(v * 8).cast::<u64>().read_unaligned();
+                _mm512_mask_add_epi8(low, fifth, low, _mm512_set1_epi8(16))
+            }
+            SIXES => {
+                let bits = _mm512_loadu_si512(further.cast());
+                let bits = match v {
+                    0 => _mm512_slli_epi16::<4>(bits),
+                    1 => _mm512_slli_epi16::<2>(bits),
+                    2 => bits,
+                    _ => _mm512_srli_epi16::<2>(bits),
+                };
+                let mask = _mm512_set1_epi8(0x30);
+                // low | bits & mask
+                _mm512_ternarylogic_epi32::<0b1111_1000>(low, bits, mask)
+            }
+            _ => low,
+        }
+    }
+}
+
+/// Add to the totals of `M` rows the products of a vector with four columns, the same for all lanes.
+///
+/// Written as instructions because the compiler, told the same by intrinsics, first spreads the columns of all rows
+/// over registers that it does not have, at half the speed.
+///
+/// # Safety
+/// There are four columns of each row from `x` on, `GROUP` bytes from row to row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn multiply_add<const M: usize>(
+    mut totals: [__m512i; M],
+    weight: __m512i,
+    x: *const i8,
+) -> [__m512i; M] {
+    const { assert!(GROUP == 32, "the distances below") };
+    let mut m = 0;
+    // SAFETY: as the caller promised; memory is only read.
+    unsafe {
+        while m + 4 <= M {
+            std::arch::asm!(
+                "vpdpbusd {0}, {weight}, dword ptr [{x}]{{1to16}}",
+                "vpdpbusd {1}, {weight}, dword ptr [{x} + 32]{{1to16}}",
+                "vpdpbusd {2}, {weight}, dword ptr [{x} + 64]{{1to16}}",
+                "vpdpbusd {3}, {weight}, dword ptr [{x} + 96]{{1to16}}",
+                inout(zmm_reg) totals[m],
+                inout(zmm_reg) totals[m + 1],
+                inout(zmm_reg) totals[m + 2],
+                inout(zmm_reg) totals[m + 3],
+                weight = in(zmm_reg) weight,
+                x = in(reg) x.add(m * GROUP),
+                options(pure, readonly, nostack, preserves_flags)
+            );
+            m += 4;
+        }
+        while m < M {
+            std::arch::asm!(
+                "vpdpbusd {0}, {weight}, dword ptr [{x}]{{1to16}}",
+                inout(zmm_reg) totals[m],
+                weight = in(zmm_reg) weight,
+                x = in(reg) x.add(m * GROUP),
+                options(pure, readonly, nostack, preserves_flags)
+            );
+            m += 1;
+        }
+    }
+    totals
 }
 
 /// Sixteen numbers.
@@ -174,6 +236,12 @@ unsafe fn numbers(numbers: &Numbers, first: usize) -> __m512 {
                 _mm512_cvtph_ps(_mm256_loadu_si256(bits.as_ptr().add(first).cast()))
             }
             Numbers::Single(values) => _mm512_loadu_ps(values.as_ptr().add(first)),
+            Numbers::Factored(factored) => {
+                let steps = _mm_loadu_si128(factored.steps.as_ptr().add(first).cast());
+                let units = factored.units.as_ptr().add(factored.unit(first));
+                let units = _mm512_cvtph_ps(_mm256_loadu_si256(units.cast()));
+                _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(steps)), units)
+            }
         }
     }
 }

@@ -2,15 +2,13 @@
 
 use std::ops::Range;
 
-use super::activations::{Activations, Row};
+use super::activations::{Activations, MOST, Panel};
 use super::integer_tiles::Tile;
 use super::{TILE, scalar};
 use crate::SimdLevel;
 
 /// Bytes of activations that stay in the first cache beside a tile.
-const CACHED: usize = 24 << 10;
-/// The most rows that one call of a kernel takes.
-const MOST: usize = 12;
+const CACHED: usize = 20 << 10;
 
 /// Rows of activations that are best multiplied with one tile after the other before the next rows are.
 pub(crate) fn rows_at_once(cols: usize) -> usize {
@@ -27,7 +25,8 @@ pub(crate) struct Target {
     pub count: usize,
 }
 
-/// Multiply these rows of activations with a tile. A row's results do not depend on the others.
+/// Multiply these rows of activations with a tile; they begin with a panel and end with one. A row's results do not
+/// depend on the others.
 ///
 /// # Safety
 /// The results of these rows are memory that nobody else uses.
@@ -40,58 +39,55 @@ pub(crate) unsafe fn integer_products(
 ) {
     let mut row = rows.start;
     while row < rows.end {
+        let (count, panel) = x.panel(row, rows.end - row);
+        let out = target.start.wrapping_add(row * target.stride);
         // SAFETY: as the caller promised.
-        row += unsafe {
-            match rows.end - row {
-                MOST.. if level == SimdLevel::Avx512 => some::<MOST>(level, tile, x, row, target),
-                8.. if level == SimdLevel::Avx512 => some::<8>(level, tile, x, row, target),
-                4.. => some::<4>(level, tile, x, row, target),
-                2.. => some::<2>(level, tile, x, row, target),
-                _ => some::<1>(level, tile, x, row, target),
+        unsafe {
+            match count {
+                MOST => some::<MOST>(level, tile, &panel, out, target),
+                8 => some::<8>(level, tile, &panel, out, target),
+                4 => some::<4>(level, tile, &panel, out, target),
+                2 => some::<2>(level, tile, &panel, out, target),
+                _ => some::<1>(level, tile, &panel, out, target),
             }
-        };
+        }
+        row += count;
     }
 }
 
-/// The next `M` rows; returns `M`.
+/// The `M` rows of a panel; the results of the first begin at `out`.
 ///
 /// # Safety
 /// As above.
 unsafe fn some<const M: usize>(
     level: SimdLevel,
     tile: &Tile<'_>,
-    x: &Activations,
-    first: usize,
+    panel: &Panel<'_>,
+    out: *mut f32,
     target: &Target,
-) -> usize {
-    let rows: [Row<'_>; M] = std::array::from_fn(|m| x.row(first + m, tile.group));
+) {
     #[cfg(target_arch = "x86_64")]
     if level == SimdLevel::Avx512 {
         // SAFETY: as the caller promised; the level says what the processor has, and rows are as long as the
         // matrix is wide.
-        unsafe {
-            let out = target.start.add(first * target.stride);
-            super::avx512::products(tile, &rows, out, target);
-        }
-        return M;
+        return unsafe { super::avx512::products::<M>(tile, panel, out, target) };
     }
-    let mut out = [[0.0; TILE]; M];
+    let mut results = [[0.0; TILE]; M];
     match level {
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        SimdLevel::Avx2 => unsafe { super::avx2::products(tile, &rows, &mut out) },
+        SimdLevel::Avx2 => unsafe { super::avx2::products(tile, panel, &mut results) },
         _ => {
-            for (row, out) in rows.iter().zip(&mut out) {
-                scalar::products(tile, *row, out);
+            for (m, results) in results.iter_mut().enumerate() {
+                scalar::products(tile, panel, (m, M), results);
             }
         }
     }
-    for (m, out) in out.iter().enumerate() {
+    for (m, results) in results.iter().enumerate() {
         // SAFETY: as the caller promised.
         unsafe {
-            let start = target.start.add((first + m) * target.stride);
-            start.copy_from_nonoverlapping(out.as_ptr(), target.count.min(TILE));
+            let start = out.add(m * target.stride);
+            start.copy_from_nonoverlapping(results.as_ptr(), target.count.min(TILE));
         }
     }
-    M
 }

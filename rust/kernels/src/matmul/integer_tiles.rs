@@ -1,32 +1,71 @@
 //! Quantised weights in tiles: 16 rows side by side, four columns of each row together.
 //!
 //! A group of 16 or 32 columns is a number of 64-byte vectors. Vector `v` holds for each of the 16 rows the four
-//! columns `4v..4v+4`; with four-bit weights, which may be codes of a table, its low halves hold these and its high halves those of vector
-//! `v + n/2`. Weights are stored without sign, `bias` more than they are; only types without offsets have a bias.
-
-use std::sync::Mutex;
+//! columns `4v..4v+4`. Where the low four bits of two weights share a byte, the low halves are of vector `v`, the high
+//! halves of vector `v + n/2`; further bits follow the group's vectors: see `Store`. Weights are stored without sign,
+//! `bias` more than they are; only types without offsets have a bias.
 
 use super::TILE;
 use super::memory::Piece;
 use super::numbers::Numbers;
-use crate::quant::{self, Decode, Integers};
+use super::packing::{Draft, Writer};
+use crate::quant::{self, Decode, Integers, NumberKind};
 use crate::{BlockType, KernelError, Pool};
 
 /// Columns that lie together.
-const CHUNK: usize = 4;
+pub(super) const CHUNK: usize = 4;
 /// The bias of weights that take a byte.
 const BYTE_BIAS: i32 = 128;
+
+/// How the weights of a group are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// A byte each.
+    Bytes,
+    /// Four bits each.
+    Nibbles,
+    /// Four bits each, which are codes of a table.
+    Codes,
+    /// Four bits each, then a vector with the fifth: 64 bits, one for each byte, for vector 0, then for vector 1, ...
+    Fives,
+    /// Four bits each, then a vector whose bytes have bits 2v and 2v + 1 for vector v.
+    Sixes,
+}
+
+impl Store {
+    /// Bytes of a group of so many columns, for all 16 rows.
+    pub fn bytes(self, group: usize) -> usize {
+        match self {
+            Self::Bytes => group * TILE,
+            Self::Nibbles | Self::Codes => group * TILE / 2,
+            Self::Fives => group * TILE * 5 / 8,
+            Self::Sixes => group * TILE * 6 / 8,
+        }
+    }
+
+    /// Whether two weights share a byte.
+    fn shares(self) -> bool {
+        self != Self::Bytes
+    }
+}
+
+/// What the weights of a type look like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form {
+    /// Columns that share a scale: 16 or 32.
+    pub group: usize,
+    pub store: Store,
+    /// A power of two, or zero.
+    pub bias: i32,
+    has_offsets: bool,
+}
 
 /// A quantised `[rows, cols]`.
 #[derive(Debug)]
 pub(crate) struct IntegerTiles {
     pub rows: usize,
     pub cols: usize,
-    /// Columns that share a scale: 16 or 32.
-    pub group: usize,
-    /// Whether two weights share a byte.
-    pub nibbles: bool,
-    pub bias: i32,
+    form: Form,
     table: Option<Table>,
     weights: Piece<u8>,
     scales: Numbers,
@@ -42,9 +81,7 @@ pub(crate) struct Tile<'a> {
     pub offsets: Option<&'a Numbers>,
     pub first: usize,
     pub groups: usize,
-    pub group: usize,
-    pub nibbles: bool,
-    pub bias: i32,
+    pub form: Form,
     /// What half bytes stand for, if not for themselves.
     pub table: Option<&'a Table>,
 }
@@ -52,38 +89,30 @@ pub(crate) struct Tile<'a> {
 /// Weights, `bias` more than they are.
 pub(crate) type Table = [u8; 16];
 
-/// What the weights of a type look like.
-struct Form {
-    group: usize,
-    nibbles: bool,
-    bias: i32,
-    has_offsets: bool,
-}
-
 fn form(ty: BlockType) -> Form {
-    let (group, nibbles, bias, has_offsets) = match ty {
-        BlockType::Q4_0 => (32, true, 8, false),
-        BlockType::Q4_1 | BlockType::Q4K => (32, true, 0, true),
-        BlockType::Q2K => (16, true, 0, true),
-        BlockType::Q3K => (16, true, 4, false),
-        BlockType::Q5_0 => (32, false, 16, false),
-        BlockType::MXFP4 => (32, true, 16, false),
-        BlockType::IQ4NL | BlockType::IQ4XS => (32, true, BYTE_BIAS, false),
-        BlockType::Q5_1 | BlockType::Q5K => (32, false, 0, true),
-        BlockType::Q6K => (16, false, 32, false),
-        _ => (32, false, BYTE_BIAS, false),
+    let (group, store, bias, has_offsets) = match ty {
+        BlockType::Q4_0 => (32, Store::Nibbles, 8, false),
+        BlockType::Q4_1 | BlockType::Q4K => (32, Store::Nibbles, 0, true),
+        BlockType::Q2K => (16, Store::Nibbles, 0, true),
+        BlockType::Q3K => (16, Store::Nibbles, 4, false),
+        BlockType::Q5_0 => (32, Store::Fives, 16, false),
+        BlockType::Q5_1 | BlockType::Q5K => (32, Store::Fives, 0, true),
+        BlockType::Q6K => (16, Store::Sixes, 32, false),
+        BlockType::MXFP4 => (32, Store::Codes, 16, false),
+        BlockType::IQ4NL | BlockType::IQ4XS => (32, Store::Codes, BYTE_BIAS, false),
+        _ => (32, Store::Bytes, BYTE_BIAS, false),
     };
     Form {
         group,
-        nibbles,
+        store,
         bias,
         has_offsets,
     }
 }
 
 /// The table of a type whose half bytes are codes: the last 16 bytes of a block are 32 of these.
-fn table(ty: BlockType, decode: Decode, bias: i32) -> Option<Table> {
-    if !matches!(ty, BlockType::MXFP4 | BlockType::IQ4NL | BlockType::IQ4XS) {
+fn table(ty: BlockType, decode: Decode, form: Form) -> Option<Table> {
+    if form.store != Store::Codes {
         return None;
     }
     let mut block = vec![0; ty.block_bytes()];
@@ -94,28 +123,22 @@ fn table(ty: BlockType, decode: Decode, bias: i32) -> Option<Table> {
     decode(&block, &mut integers);
     let first = ty.block_len() - 32;
     Some(std::array::from_fn(|code| {
-        (i32::from(integers.values[first + code]) + bias) as u8
+        (i32::from(integers.values[first + code]) + form.bias) as u8
     }))
 }
 
-/// Most bytes that a matrix takes: its scales may fit half precision, which only its values tell.
+/// Most bytes that a matrix takes; some scales may fit half precision, which only their values tell.
 pub(crate) fn packed_bytes(ty: BlockType, rows: usize, cols: usize) -> u64 {
-    let Form {
-        group,
-        nibbles,
-        has_offsets,
-        ..
-    } = form(ty);
-    let padded = rows.div_ceil(TILE).saturating_mul(TILE) as u64;
-    // Blocks of 32 bring numbers in half precision; those of 256 multiply theirs.
-    let number = if ty.block_len() == 32 && ty != BlockType::MXFP4 {
-        2
-    } else {
-        4
+    let form = form(ty);
+    let groups = (rows.div_ceil(TILE) as u64).saturating_mul((cols / form.group) as u64);
+    let sets = if form.has_offsets { 2 } else { 1 };
+    // Bytes of 16 numbers; the units of factored ones are shared by the groups of a block.
+    let number = match quant::number_kind(ty) {
+        NumberKind::Half => 32,
+        NumberKind::Single => 64,
+        NumberKind::Factored => 16 + 32 * form.group / ty.block_len(),
     };
-    let numbers = (cols / group) as u64 * number * if has_offsets { 2 } else { 1 };
-    let weights = if nibbles { cols / 2 } else { cols } as u64;
-    padded.saturating_mul(weights.saturating_add(numbers))
+    groups.saturating_mul((form.store.bytes(form.group) + number * sets) as u64)
 }
 
 impl IntegerTiles {
@@ -131,38 +154,33 @@ impl IntegerTiles {
             return Ok(None);
         };
         let form = form(ty);
-        let (tiles, groups) = (rows.div_ceil(TILE), cols / form.group);
-        let row_bytes = if form.nibbles { cols / 2 } else { cols };
+        let groups = rows.div_ceil(TILE) * (cols / form.group);
         let large = || KernelError::TooLarge { what: "matrix" };
-        let size = (tiles * TILE).checked_mul(row_bytes);
         // Zero rows fill the last tile: their scale is zero.
+        let size = groups.checked_mul(form.store.bytes(form.group));
         let mut weights = size.and_then(Piece::zeros).ok_or_else(large)?;
-        let mut scales = vec![0.0; tiles * TILE * groups];
-        let mut offsets = vec![0.0; if form.has_offsets { scales.len() } else { 0 }];
-        let table = table(ty, decode, form.bias);
-        let writer = Writer {
-            ty,
-            decode,
-            table,
-            form,
-        };
-        let blocks = src.chunks(TILE * (src.len() / rows));
-        writer.tiles(pool, blocks, (&mut weights, &mut scales, &mut offsets));
-        let offsets = if writer.form.has_offsets {
-            Some(Numbers::new(&offsets).ok_or_else(large)?)
+        let shared = ty.block_len() / form.group;
+        let kind = quant::number_kind(ty);
+        let draft = || Draft::zeros(kind, groups * TILE, shared);
+        let mut scales = draft().ok_or_else(large)?;
+        let mut offsets = if form.has_offsets {
+            Some(draft().ok_or_else(large)?)
         } else {
             None
         };
+        let table = table(ty, decode, form);
+        let writer = Writer::new(ty, decode, table.as_ref(), form);
+        let blocks = src.chunks(TILE * (src.len() / rows));
+        writer.tiles(pool, blocks, (&mut weights, &mut scales, offsets.as_mut()));
+        let offsets = offsets.map(|offsets| offsets.finish().ok_or_else(large));
         Ok(Some(Self {
             rows,
             cols,
-            group: writer.form.group,
-            nibbles: writer.form.nibbles,
-            bias: writer.form.bias,
+            form,
             table,
             weights,
-            scales: Numbers::new(&scales).ok_or_else(large)?,
-            offsets,
+            scales: scales.finish().ok_or_else(large)?,
+            offsets: offsets.transpose()?,
         }))
     }
 
@@ -176,7 +194,7 @@ impl IntegerTiles {
     }
 
     pub fn tile(&self, index: usize) -> Tile<'_> {
-        let groups = self.cols / self.group;
+        let groups = self.cols / self.form.group;
         let size = self.weights.len() / self.tiles();
         Tile {
             weights: &self.weights[index * size..][..size],
@@ -184,9 +202,7 @@ impl IntegerTiles {
             offsets: self.offsets.as_ref(),
             first: index * TILE * groups,
             groups,
-            group: self.group,
-            nibbles: self.nibbles,
-            bias: self.bias,
+            form: self.form,
             table: self.table.as_ref(),
         }
     }
@@ -212,116 +228,33 @@ impl IntegerTiles {
 impl Tile<'_> {
     /// The stored weight, `bias` more than it is.
     pub fn weight(&self, lane: usize, col: usize) -> i32 {
-        let (group, col) = (col / self.group, col % self.group);
-        let (at, high) = place(lane, col, self.group, self.nibbles);
-        let bytes = self.group * TILE / if self.nibbles { 2 } else { 1 };
-        let byte = self.weights[group * bytes + at];
-        let code = match (self.nibbles, high) {
-            (false, _) => byte,
-            (true, false) => byte & 15,
-            (true, true) => byte >> 4,
+        let (size, store) = (self.form.group, self.form.store);
+        let bytes = store.bytes(size);
+        let group = &self.weights[col / size * bytes..][..bytes];
+        let (vector, vectors) = (col % size / CHUNK, size / CHUNK);
+        // Among the 64 bytes of a vector.
+        let place = lane * CHUNK + col % CHUNK;
+        if !store.shares() {
+            return i32::from(group[vector * TILE * CHUNK + place]);
+        }
+        let half = vectors / 2;
+        let byte = group[vector % half * TILE * CHUNK + place];
+        let low = if vector < half { byte & 15 } else { byte >> 4 };
+        let further = &group[half * TILE * CHUNK..];
+        let weight = match store {
+            Store::Fives => low | (further[vector * 8 + place / 8] >> (place % 8) & 1) << 4,
+            Store::Sixes => low | (further[place] >> (2 * vector) & 3) << 4,
+            _ => self.table.map_or(low, |table| table[usize::from(low)]),
         };
-        i32::from(self.table.map_or(code, |table| table[usize::from(code)]))
+        i32::from(weight)
     }
 
     fn value(&self, lane: usize, col: usize) -> f32 {
-        let number = self.first + col / self.group * TILE + lane;
-        let product = (self.weight(lane, col) - self.bias) as f32 * self.scales.get(number);
+        let form = self.form;
+        let number = self.first + col / form.group * TILE + lane;
+        let product = (self.weight(lane, col) - form.bias) as f32 * self.scales.get(number);
         // An offset of -0.0 would add nothing.
         self.offsets
             .map_or(product, |offsets| product + offsets.get(number))
     }
-}
-
-/// Byte of a weight inside its group, and whether it is the byte's high half.
-fn place(lane: usize, col: usize, group: usize, nibbles: bool) -> (usize, bool) {
-    let (mut vector, chunks) = (col / CHUNK, group / CHUNK);
-    let high = nibbles && vector >= chunks / 2;
-    if high {
-        vector -= chunks / 2;
-    }
-    (vector * TILE * CHUNK + lane * CHUNK + col % CHUNK, high)
-}
-
-/// The weights, scales and offsets of a tile or a matrix, to be written.
-type Parts<'a> = (&'a mut [u8], &'a mut [f32], &'a mut [f32]);
-
-struct Writer {
-    ty: BlockType,
-    decode: Decode,
-    table: Option<Table>,
-    form: Form,
-}
-
-impl Writer {
-    /// Write all tiles; `blocks` are those of each.
-    fn tiles<'a>(
-        &self,
-        pool: &Pool,
-        blocks: impl ExactSizeIterator<Item = &'a [u8]>,
-        (weights, scales, offsets): Parts<'_>,
-    ) {
-        let tiles = blocks.len();
-        let mut offsets = offsets.chunks_mut((scales.len() / tiles).max(1));
-        let parts = weights
-            .chunks_mut(weights.len() / tiles)
-            .zip(scales.chunks_mut(scales.len() / tiles))
-            .zip(blocks);
-        let parts = parts.map(|((weights, scales), blocks)| {
-            let offsets = offsets.next().unwrap_or_default();
-            Mutex::new(Some((blocks, (weights, scales, offsets))))
-        });
-        let parts: Vec<_> = parts.collect();
-        pool.run(parts.len(), &|tile| {
-            let part = parts[tile].lock().ok().and_then(|mut part| part.take());
-            if let Some((blocks, parts)) = part {
-                self.tile(blocks, parts);
-            }
-        });
-    }
-
-    /// Write the rows of one tile.
-    fn tile(&self, blocks: &[u8], (weights, scales, offsets): Parts<'_>) {
-        let groups = scales.len() / TILE;
-        let row = groups * self.form.group / self.ty.block_len() * self.ty.block_bytes();
-        for (lane, blocks) in blocks.chunks_exact(row).enumerate() {
-            self.row(blocks, lane, (weights, scales, offsets));
-        }
-    }
-
-    /// Write one row of blocks into its lane.
-    fn row(&self, blocks: &[u8], lane: usize, (weights, scales, offsets): Parts<'_>) {
-        let mut integers = Integers::new();
-        let size = self.form.group;
-        let group_bytes = size * TILE / if self.form.nibbles { 2 } else { 1 };
-        let groups = self.ty.block_len() / size;
-        for (block, bytes) in blocks.chunks_exact(self.ty.block_bytes()).enumerate() {
-            (self.decode)(bytes, &mut integers);
-            for part in 0..groups {
-                let group = block * groups + part;
-                let first = part * size;
-                scales[group * TILE + lane] = integers.scales[first / quant::GROUP];
-                if let Some(offset) = offsets.get_mut(group * TILE + lane) {
-                    *offset = integers.offsets[first / quant::GROUP];
-                }
-                let weights = &mut weights[group * group_bytes..][..group_bytes];
-                self.group(&integers.values[first..first + size], lane, weights);
-            }
-        }
-    }
-
-    fn group(&self, values: &[i8], lane: usize, weights: &mut [u8]) {
-        for (col, value) in values.iter().enumerate() {
-            let (at, high) = place(lane, col, self.form.group, self.form.nibbles);
-            let weight = (i32::from(*value) + self.form.bias) as u8;
-            let stored = self.table.map_or(weight, |table| code(&table, weight));
-            weights[at] |= if high { stored << 4 } else { stored };
-        }
-    }
-}
-
-/// The first code that stands for a weight of the table.
-fn code(table: &Table, weight: u8) -> u8 {
-    let place = table.iter().position(|entry| *entry == weight);
-    place.unwrap_or_default() as u8
 }

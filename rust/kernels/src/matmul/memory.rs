@@ -19,6 +19,7 @@ const REGION: usize = 16 << 20;
 pub(crate) trait Plain: Copy {}
 
 impl Plain for u8 {}
+impl Plain for i8 {}
 impl Plain for u16 {}
 impl Plain for f32 {}
 impl Plain for half::f16 {}

@@ -12,6 +12,7 @@ mod float_vectors;
 mod integer_tiles;
 mod memory;
 mod numbers;
+mod packing;
 #[cfg(target_arch = "x86_64")]
 mod rounding;
 mod scalar;

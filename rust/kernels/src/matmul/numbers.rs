@@ -1,14 +1,44 @@
-//! Scales and offsets: in half precision where that loses nothing.
+//! Scales and offsets, in the smallest form that loses nothing.
 
+use super::TILE;
 use super::memory::Piece;
 
-/// f32 numbers in the smaller of two forms.
+/// f32 numbers, 16 for each group of columns of a tile.
 #[derive(Debug)]
 pub(crate) enum Numbers {
     /// Bits of half-precision numbers.
     Half(Piece<u16>),
     /// Numbers that half precision would change.
     Single(Piece<f32>),
+    /// Small integers, each times a unit of its lane.
+    Factored(Factored),
+}
+
+/// Number `i` is `steps[i]` times the unit that `groups` groups share.
+#[derive(Debug)]
+pub(crate) struct Factored {
+    pub steps: Piece<i8>,
+    /// Bits of half-precision numbers.
+    pub units: Piece<u16>,
+    /// Groups that share units.
+    pub groups: usize,
+}
+
+impl Factored {
+    /// Zeros; `None` if there is no room for them.
+    pub fn zeros(len: usize, groups: usize) -> Option<Self> {
+        Some(Self {
+            steps: Piece::zeros(len)?,
+            units: Piece::zeros(len / groups)?,
+            groups,
+        })
+    }
+
+    /// The first of the 16 units for the 16 numbers from `first` on.
+    #[inline(always)]
+    pub fn unit(&self, first: usize) -> usize {
+        first / TILE / self.groups * TILE
+    }
 }
 
 impl Numbers {
@@ -31,6 +61,10 @@ impl Numbers {
         match self {
             Self::Half(bits) => half::f16::from_bits(bits[index]).to_f32(),
             Self::Single(values) => values[index],
+            Self::Factored(factored) => {
+                let unit = factored.units[factored.unit(index) + index % TILE];
+                half::f16::from_bits(unit).to_f32() * f32::from(factored.steps[index])
+            }
         }
     }
 
@@ -41,6 +75,7 @@ impl Numbers {
         match self {
             Self::Half(bits) => bits.as_ptr().wrapping_add(index).cast(),
             Self::Single(values) => values.as_ptr().wrapping_add(index).cast(),
+            Self::Factored(factored) => factored.steps.as_ptr().wrapping_add(index),
         }
     }
 
@@ -48,6 +83,7 @@ impl Numbers {
         match self {
             Self::Half(bits) => bits.bytes(),
             Self::Single(values) => values.bytes(),
+            Self::Factored(factored) => factored.steps.bytes() + factored.units.bytes(),
         }
     }
 }

@@ -1,26 +1,38 @@
 //! Integer products in plain code: the reference of the others.
 
-use super::activations::{GROUP, Row};
+use super::activations::{GROUP, Panel};
 use super::integer_tiles::Tile;
 use super::{Lanes, TILE};
 
-/// The products of one tile with one row.
-pub(super) fn products(tile: &Tile<'_>, row: Row<'_>, out: &mut Lanes) {
+/// The products of one tile with row `m` of a panel of `rows`.
+pub(super) fn products(
+    tile: &Tile<'_>,
+    panel: &Panel<'_>,
+    (m, rows): (usize, usize),
+    out: &mut Lanes,
+) {
     *out = [0.0; TILE];
-    for (group, sum) in row.sums.iter().enumerate() {
-        let first = group * tile.group;
-        let values = &row.values[first..first + tile.group];
+    let size = tile.form.group;
+    for group in 0..tile.groups {
+        let first = group * size;
+        let at = first / GROUP * rows + m;
+        let values = &panel.values[at * GROUP + first % GROUP..][..size];
+        let sum = if size == GROUP {
+            panel.sums[at]
+        } else {
+            panel.half_sums[group * rows + m]
+        };
         for (lane, out) in out.iter_mut().enumerate() {
             let mut total = 0;
             for (col, value) in values.iter().enumerate() {
-                total += tile.weight(lane, first + col) * i32::from(*value);
+                let weight = tile.weight(lane, first + col) - tile.form.bias;
+                total += weight * i32::from(*value);
             }
             let number = tile.first + group * TILE + lane;
-            let scale = tile.scales.get(number);
-            let bias = -tile.bias as f32 * scale;
-            let offset = tile.offsets.map_or(bias, |offsets| offsets.get(number));
-            *out += total as f32 * scale * row.scales[first / GROUP];
-            *out += offset * sum;
+            *out += total as f32 * tile.scales.get(number) * panel.scales[at];
+            if let Some(offsets) = tile.offsets {
+                *out += offsets.get(number) * sum;
+            }
         }
     }
 }

@@ -5,12 +5,21 @@ use std::arch::x86_64::{__m128i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm
 use super::TILE;
 use super::integer_tiles::Tile;
 
-/// Each weight takes a byte.
+/// The stores of `Store`, as constants.
 pub(super) const BYTES: u8 = 0;
-/// Two weights share a byte.
 pub(super) const NIBBLES: u8 = 1;
-/// Two codes of a table share a byte.
 pub(super) const CODES: u8 = 2;
+pub(super) const FIVES: u8 = 3;
+pub(super) const SIXES: u8 = 4;
+
+/// Bytes of a group of `N` vectors.
+pub(super) const fn group_bytes(form: u8, n: usize) -> usize {
+    match form {
+        BYTES => n * 64,
+        NIBBLES | CODES => n * 32,
+        _ => n * 32 + 64,
+    }
+}
 
 /// Bytes ahead of the weights in use that are asked for.
 const AHEAD: usize = 8192;

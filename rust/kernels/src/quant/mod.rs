@@ -7,7 +7,7 @@ mod tables;
 use crate::BlockType;
 
 /// Values of the largest block.
-const LARGEST: usize = 256;
+pub(crate) const LARGEST: usize = 256;
 /// Values that share an entry of `scales` and `offsets`; types with longer groups repeat the entry.
 pub(crate) const GROUP: usize = 16;
 
@@ -16,6 +16,53 @@ pub(crate) struct Integers {
     pub values: [i8; LARGEST],
     pub scales: [f32; LARGEST / GROUP],
     pub offsets: [f32; LARGEST / GROUP],
+    /// What the scales are made of, unless the type's are `Single`.
+    pub scale_factors: Factors,
+    /// What the offsets are made of, likewise.
+    pub offset_factors: Factors,
+}
+
+/// Numbers that are a small integer times a unit which the whole block shares.
+#[derive(Clone, Copy)]
+pub(crate) struct Factors {
+    /// Bits of a half-precision number.
+    pub unit: u16,
+    pub steps: [i8; LARGEST / GROUP],
+}
+
+impl Factors {
+    const ZERO: Self = Self {
+        unit: 0,
+        steps: [0; LARGEST / GROUP],
+    };
+
+    /// The products.
+    fn write(&self, out: &mut [f32; LARGEST / GROUP]) {
+        let unit = half_to_f32(self.unit);
+        for (out, step) in out.iter_mut().zip(self.steps) {
+            *out = unit * step as f32;
+        }
+    }
+}
+
+/// What the scales and offsets of a type are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NumberKind {
+    /// Half-precision numbers: the units, without steps.
+    Half,
+    /// Any numbers.
+    Single,
+    /// Units times steps.
+    Factored,
+}
+
+/// What the scales and offsets of a quantised type are.
+pub(crate) fn number_kind(ty: BlockType) -> NumberKind {
+    match ty {
+        BlockType::MXFP4 => NumberKind::Single,
+        _ if ty.block_len() == LARGEST => NumberKind::Factored,
+        _ => NumberKind::Half,
+    }
 }
 
 /// Reads one block.
@@ -28,7 +75,34 @@ impl Integers {
             values: [0; LARGEST],
             scales: [0.0; LARGEST / GROUP],
             offsets: [-0.0; LARGEST / GROUP],
+            scale_factors: Factors::ZERO,
+            offset_factors: Factors::ZERO,
         }
+    }
+
+    /// The scale of a block of 32 is in its first two bytes.
+    fn scaled(&mut self, block: &[u8]) {
+        self.scale_factors.unit = half_bits(block, 0);
+        self.scales[..2].fill(half_to_f32(self.scale_factors.unit));
+    }
+
+    /// The offset of a block of 32 is in the next two bytes.
+    fn shifted(&mut self, block: &[u8]) {
+        self.offset_factors.unit = half_bits(block, 2);
+        self.offsets[..2].fill(half_to_f32(self.offset_factors.unit));
+    }
+
+    /// Multiply the factors of a block that has scales only.
+    fn scaled_by(&mut self, unit: u16, steps: [i8; LARGEST / GROUP]) {
+        self.scale_factors = Factors { unit, steps };
+        self.scale_factors.write(&mut self.scales);
+    }
+
+    /// Subtract a minimum: a step of these times a unit.
+    fn less(&mut self, unit: u16, steps: [i8; LARGEST / GROUP]) {
+        let unit = unit ^ 0x8000;
+        self.offset_factors = Factors { unit, steps };
+        self.offset_factors.write(&mut self.offsets);
     }
 
     /// The values as f32.
@@ -63,9 +137,9 @@ pub(crate) fn decoder(ty: BlockType) -> Option<Decode> {
     })
 }
 
-/// The half-precision number at byte `at`.
-fn half(block: &[u8], at: usize) -> f32 {
-    half_to_f32(u16::from_le_bytes([block[at], block[at + 1]]))
+/// The bits of the half-precision number at byte `at`.
+fn half_bits(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
 }
 
 /// A half-precision number, NaNs with the bits they have.

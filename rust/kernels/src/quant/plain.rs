@@ -1,20 +1,20 @@
 //! Blocks of 32 values with one scale: `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q8_0`.
 
-use super::{Integers, half};
+use super::Integers;
 
 pub(super) fn q4_0(block: &[u8], out: &mut Integers) {
-    out.scales[..2].fill(half(block, 0));
+    out.scaled(block);
     nibbles(&block[2..18], out, |nibble, _| nibble as i8 - 8);
 }
 
 pub(super) fn q4_1(block: &[u8], out: &mut Integers) {
-    out.scales[..2].fill(half(block, 0));
-    out.offsets[..2].fill(half(block, 2));
+    out.scaled(block);
+    out.shifted(block);
     nibbles(&block[4..20], out, |nibble, _| nibble as i8);
 }
 
 pub(super) fn q5_0(block: &[u8], out: &mut Integers) {
-    out.scales[..2].fill(half(block, 0));
+    out.scaled(block);
     let high = fifth_bits(block, 2);
     nibbles(&block[6..22], out, |nibble, i| {
         (nibble | high(i)) as i8 - 16
@@ -22,14 +22,14 @@ pub(super) fn q5_0(block: &[u8], out: &mut Integers) {
 }
 
 pub(super) fn q5_1(block: &[u8], out: &mut Integers) {
-    out.scales[..2].fill(half(block, 0));
-    out.offsets[..2].fill(half(block, 2));
+    out.scaled(block);
+    out.shifted(block);
     let high = fifth_bits(block, 4);
     nibbles(&block[8..24], out, |nibble, i| (nibble | high(i)) as i8);
 }
 
 pub(super) fn q8_0(block: &[u8], out: &mut Integers) {
-    out.scales[..2].fill(half(block, 0));
+    out.scaled(block);
     for (value, byte) in out.values.iter_mut().zip(&block[2..34]) {
         *value = *byte as i8;
     }

@@ -1,6 +1,6 @@
 //! Types whose four bits index a table: `IQ4_NL`, `IQ4_XS`, `MXFP4`.
 
-use super::{Integers, half};
+use super::{Integers, half_bits};
 
 const UNEVEN: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
@@ -10,17 +10,18 @@ const UNEVEN: [i8; 16] = [
 const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 pub(super) fn iq4_nl(block: &[u8], out: &mut Integers) {
-    out.scales[..2].fill(half(block, 0));
+    out.scaled(block);
     look_up(&block[2..18], &UNEVEN, &mut out.values[..32]);
 }
 
 pub(super) fn iq4_xs(block: &[u8], out: &mut Integers) {
-    let d = half(block, 0);
     let high = u16::from_le_bytes([block[2], block[3]]);
-    for i in 0..8 {
+    let step = |i: usize| {
         let low = block[4 + i / 2] >> (4 * (i % 2)) & 15;
-        let scale = low | ((high >> (2 * i) & 3) << 4) as u8;
-        out.scales[2 * i..][..2].fill(d * (scale as f32 - 32.0));
+        (low | ((high >> (2 * i) & 3) << 4) as u8) as i8 - 32
+    };
+    out.scaled_by(half_bits(block, 0), std::array::from_fn(|i| step(i / 2)));
+    for i in 0..8 {
         let values = &mut out.values[32 * i..][..32];
         look_up(&block[8 + 16 * i..][..16], &UNEVEN, values);
     }
