@@ -1,6 +1,7 @@
 //! cortex-engine: models on candle with our kernels, the sampler, and one engine thread per loaded model.
 
 mod assembly;
+pub mod encoder;
 mod engine;
 mod error;
 mod event;

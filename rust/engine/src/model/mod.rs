@@ -28,3 +28,4 @@ pub use description::{
 pub use family::architectures;
 pub use kv_cache::{KvCache, KvType};
 pub use rope::{Llama3Scaling, LongScaling, Rope, RopeKind, RopeScaling, YarnScaling};
+pub(crate) use tensors::read_vector;
