@@ -8,6 +8,7 @@ use cortex_text::ChatTemplate;
 use cortex_weights::ModelFile;
 
 use crate::gauge::Gauge;
+use crate::info::ModelKind;
 use crate::loader::{LoadState, Stage};
 use crate::mailbox::Mailbox;
 use crate::model::{Batch, Decoder, Description, KvCache, KvType, Outputs, describe};
@@ -17,7 +18,7 @@ use crate::vocabulary::Vocabulary;
 use crate::{EngineError, LoadOptions, ModelInfo, SamplingParams};
 
 /// Tokens of one KV block.
-const BLOCK_TOKENS: usize = 32;
+pub(crate) const BLOCK_TOKENS: usize = 32;
 /// Most tokens of a step when the options do not say.
 const STEP_TOKENS: usize = 128;
 /// The KV pool holds this many full contexts when the options do not say, within `DEFAULT_KV_BYTES`.
@@ -32,9 +33,11 @@ pub(crate) struct Parts {
 }
 
 /// Load everything; `state` shows the progress and may cancel it.
-pub(crate) fn assemble(options: &LoadOptions, state: &LoadState) -> Result<Parts, EngineError> {
-    let file = ModelFile::open(&options.path)?;
-    state.expect_bytes(file.weights_bytes());
+pub(crate) fn assemble(
+    file: ModelFile,
+    options: &LoadOptions,
+    state: &LoadState,
+) -> Result<Parts, EngineError> {
     let shape = describe(&file)?;
     let plan = KvPlan::new(options, &shape)?;
     let vocabulary = Vocabulary::read(&file, options.chat_template.as_deref())?;
@@ -50,8 +53,10 @@ pub(crate) fn assemble(options: &LoadOptions, state: &LoadState) -> Result<Parts
     state.check()?;
     let info = ModelInfo {
         architecture: shape.architecture.clone(),
-        name: model_name(&shape, options),
+        name: model_name(shape.name.as_ref(), options),
         quantisation,
+        kind: ModelKind::Generate,
+        dimensions: None,
         context_length: plan.context_length,
         vocab: shape.vocab,
         weights_bytes: decoder.weights_bytes(),
@@ -79,14 +84,14 @@ pub(crate) fn assemble(options: &LoadOptions, state: &LoadState) -> Result<Parts
 }
 
 /// How large the KV pool is and how long a sequence may get.
-struct KvPlan {
-    blocks: usize,
-    bytes: u64,
-    context_length: usize,
+pub(crate) struct KvPlan {
+    pub blocks: usize,
+    pub bytes: u64,
+    pub context_length: usize,
 }
 
 impl KvPlan {
-    fn new(options: &LoadOptions, shape: &Description) -> Result<Self, EngineError> {
+    pub fn new(options: &LoadOptions, shape: &Description) -> Result<Self, EngineError> {
         let wanted = options.context_length.unwrap_or(shape.context_length);
         if wanted == 0 || wanted > shape.context_length {
             let reason = format!(
@@ -130,7 +135,7 @@ impl KvPlan {
     }
 }
 
-fn threads(options: &LoadOptions) -> Result<usize, EngineError> {
+pub(crate) fn threads(options: &LoadOptions) -> Result<usize, EngineError> {
     match options.threads {
         Some(0) => Err(EngineError::field("threads", "must be at least 1")),
         Some(threads) => Ok(threads.min(1024)),
@@ -161,7 +166,7 @@ fn scheduler(
     Scheduler::new(limits).map_err(|error| EngineError::field("max_sequences", error.to_string()))
 }
 
-fn mailbox(options: &LoadOptions) -> Result<Mailbox, EngineError> {
+pub(crate) fn mailbox<R>(options: &LoadOptions) -> Result<Mailbox<R>, EngineError> {
     if options.max_sequences == 0 {
         return Err(EngineError::field("max_sequences", "must be at least 1"));
     }
@@ -198,14 +203,14 @@ fn warm_up(decoder: &Decoder, cache: &KvCache) -> Result<(), EngineError> {
         .map_err(|error| failed(error.to_string()))
 }
 
-fn model_name(shape: &Description, options: &LoadOptions) -> String {
+pub(crate) fn model_name(name: Option<&String>, options: &LoadOptions) -> String {
     let file = || {
         options
             .path
             .file_stem()
             .map(|stem| stem.to_string_lossy().into_owned())
     };
-    shape.name.clone().or_else(file).unwrap_or_default()
+    name.cloned().or_else(file).unwrap_or_default()
 }
 
 /// The type that holds most bytes.

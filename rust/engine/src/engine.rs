@@ -6,47 +6,82 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use cortex_text::{ChatTemplate, RenderInput, Specials, TextError};
+use cortex_text::{ChatTemplate, RenderInput, Specials, TextError, Tokenizer};
+use cortex_weights::ModelFile;
 
+use crate::desk::Desk;
+use crate::embed::{self, EmbedRequest};
 use crate::grammar::GrammarCompiler;
 use crate::loader::LoadState;
 use crate::request::Request;
-use crate::runner::{Runner, Shared};
 use crate::sampler::splitmix;
 use crate::{
     CompiledGrammar, EngineError, Event, Grammar, LoadOptions, ModelInfo, SamplingParams, Stats,
     assembly,
 };
 
+const GENERATES_NOTHING: EngineError =
+    EngineError::WrongKind("the model makes embeddings and generates no text");
+
 /// A loaded model with its engine thread; every method may be called from any thread.
 pub struct Engine {
     info: ModelInfo,
-    shared: Arc<Shared>,
+    desk: Desk,
+    tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
-    grammars: GrammarCompiler,
+    /// `None` for a model that embeds.
+    grammars: Option<GrammarCompiler>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Engine {
     pub(crate) fn load(options: &LoadOptions, state: &LoadState) -> Result<Self, EngineError> {
-        let parts = assembly::assemble(options, state)?;
-        Self::start(parts)
+        let file = ModelFile::open(&options.path)?;
+        state.expect_bytes(file.weights_bytes());
+        let outline = embed::outline(&file)?;
+        match outline.pooling {
+            None => Self::start(assembly::assemble(file, options, state)?),
+            Some(pooling) => {
+                let parts = embed::assemble(file, &outline, pooling, options, state)?;
+                let desk = Desk::Embed(Arc::clone(&parts.runner.shared));
+                let runner = parts.runner;
+                Self::launch(parts.info, desk, parts.tokenizer, None, || runner.run())
+            }
+        }
     }
 
     pub(crate) fn start(parts: assembly::Parts) -> Result<Self, EngineError> {
         let shared = Arc::clone(&parts.runner.shared);
-        let runner: Runner = parts.runner;
+        let tokenizer = Arc::clone(&shared.tokenizer);
+        let (desk, runner) = (Desk::Generate(shared), parts.runner);
+        Self::launch(parts.info, desk, tokenizer, parts.template, || runner.run())
+    }
+
+    fn launch(
+        info: ModelInfo,
+        desk: Desk,
+        tokenizer: Arc<Tokenizer>,
+        template: Option<ChatTemplate>,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, EngineError> {
         let thread = std::thread::Builder::new().name("cortex-engine".to_owned());
-        let thread = thread.spawn(move || runner.run());
+        let thread = thread.spawn(work);
         let thread = thread
             .map_err(|error| EngineError::EngineFailed(format!("no engine thread: {error}")))?;
-        let tokenizer = Arc::clone(&shared.tokenizer);
-        let grammars = GrammarCompiler::new(tokenizer, parts.info.vocab, shared.eos.clone());
+        let grammars = match &desk {
+            Desk::Generate(shared) => Some(GrammarCompiler::new(
+                Arc::clone(&tokenizer),
+                info.vocab,
+                shared.eos.clone(),
+            )),
+            Desk::Embed(_) => None,
+        };
         Ok(Self {
-            info: parts.info,
+            info,
+            desk,
+            tokenizer,
+            template,
             grammars,
-            shared,
-            template: parts.template,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -93,7 +128,7 @@ impl Engine {
             now: now as i64,
         };
         template
-            .encode(&self.shared.tokenizer, &input, most_tokens)
+            .encode(&self.tokenizer, &input, most_tokens)
             .map_err(|error| too_long(&error).unwrap_or_else(|| failed(error.to_string())))
     }
 
@@ -114,7 +149,7 @@ impl Engine {
         } else {
             Specials::AsText
         };
-        let tokenizer = &self.shared.tokenizer;
+        let tokenizer = &self.tokenizer;
         let tokens = tokenizer
             .check_length(text.len(), most_tokens)
             .and_then(|()| {
@@ -130,20 +165,21 @@ impl Engine {
 
     /// The text of tokens, control tokens left out.
     pub fn decode(&self, tokens: &[u32]) -> String {
-        self.shared.tokenizer.decode(tokens)
+        self.tokenizer.decode(tokens)
     }
 
     /// Make a grammar ready for `submit`; takes milliseconds, the first one of a model up to a second.
     ///
     /// # Errors
-    /// `InvalidField` for one that is wrong, too large or takes too long; `QueueFull`, `EngineFailed`.
+    /// `InvalidField` for one that is wrong, too large or takes too long; `WrongKind`, `QueueFull`, `EngineFailed`.
     pub fn compile(&self, grammar: &Grammar) -> Result<CompiledGrammar, EngineError> {
-        self.grammars.compile(grammar)
+        let grammars = self.grammars.as_ref().ok_or(GENERATES_NOTHING)?;
+        grammars.compile(grammar)
     }
 
     /// How a token is written, and its bytes; a control token stands for none.
     pub fn token(&self, id: u32) -> (String, Option<&[u8]>) {
-        let tokenizer = &self.shared.tokenizer;
+        let tokenizer = &self.tokenizer;
         let name = || tokenizer.token_text(id).unwrap_or_default();
         match tokenizer.token_bytes(id) {
             Some(bytes) if !tokenizer.is_control(id) => match std::str::from_utf8(bytes) {
@@ -157,12 +193,15 @@ impl Engine {
     /// Queue a request and return its id.
     ///
     /// # Errors
-    /// `InvalidField`, `ContextLengthExceeded`, `QueueFull`, `EngineFailed`.
+    /// `InvalidField`, `ContextLengthExceeded`, `WrongKind`, `QueueFull`, `EngineFailed`.
     pub fn submit(&self, prompt: Vec<u32>, params: SamplingParams) -> Result<u64, EngineError> {
+        let Desk::Generate(shared) = &self.desk else {
+            return Err(GENERATES_NOTHING);
+        };
         params.check(self.info.vocab)?;
         self.check_prompt(&prompt, params.max_tokens.max(1))?;
         let submitted = Instant::now();
-        self.shared.mailbox.submit(|id| Request {
+        shared.mailbox.submit(|id| Request {
             id,
             seed: params.seed.unwrap_or_else(|| fresh_seed(id)),
             prompt: prompt.into(),
@@ -171,15 +210,52 @@ impl Engine {
         })
     }
 
-    fn check_prompt(&self, prompt: &[u32], max_tokens: usize) -> Result<(), EngineError> {
-        if prompt.is_empty() {
-            return Err(EngineError::field("prompt", "must have at least one token"));
+    /// Queue texts to be embedded and return the request's id; its one event has the vectors.
+    ///
+    /// # Errors
+    /// `InvalidField`, `InputTooLong`, `WrongKind`, `QueueFull`, `EngineFailed`.
+    pub fn embed(&self, texts: Vec<Vec<u32>>) -> Result<u64, EngineError> {
+        let Desk::Embed(shared) = &self.desk else {
+            return Err(EngineError::WrongKind(
+                "the model generates text and makes no embeddings",
+            ));
+        };
+        if texts.is_empty() {
+            return Err(EngineError::field("input", "must have at least one text"));
+        }
+        for (input, text) in texts.iter().enumerate() {
+            self.check_tokens("input", text)?;
+            let (tokens, limit) = (text.len(), self.info.context_length);
+            if tokens > limit {
+                return Err(EngineError::InputTooLong {
+                    input,
+                    tokens,
+                    limit,
+                });
+            }
+        }
+        let submitted = Instant::now();
+        shared.mailbox.submit(|id| EmbedRequest {
+            id,
+            texts,
+            submitted,
+        })
+    }
+
+    fn check_tokens(&self, field: &'static str, tokens: &[u32]) -> Result<(), EngineError> {
+        if tokens.is_empty() {
+            return Err(EngineError::field(field, "must have at least one token"));
         }
         let vocab = self.info.vocab;
-        if let Some(token) = prompt.iter().find(|token| **token as usize >= vocab) {
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocab) {
             let reason = format!("token {token} is not in the vocabulary of {vocab}");
-            return Err(EngineError::field("prompt", reason));
+            return Err(EngineError::field(field, reason));
         }
+        Ok(())
+    }
+
+    fn check_prompt(&self, prompt: &[u32], max_tokens: usize) -> Result<(), EngineError> {
+        self.check_tokens("prompt", prompt)?;
         let limit = self.info.context_length;
         if prompt.len().saturating_add(max_tokens) > limit {
             return Err(EngineError::ContextLengthExceeded {
@@ -193,27 +269,27 @@ impl Engine {
 
     /// End a request; its blocks are free within one step. An id that has ended is ignored.
     pub fn cancel(&self, request: u64) {
-        self.shared.mailbox.cancel(request);
+        self.desk.cancel(request);
     }
 
     /// All events since the last call; clears the eventfd.
     pub fn drain(&self) -> Vec<Event> {
-        self.shared.mailbox.drain()
+        self.desk.drain()
     }
 
     /// Readable when there are events; written at most once a step.
     pub fn fd(&self) -> RawFd {
-        self.shared.mailbox.fd()
+        self.desk.fd()
     }
 
     /// Counters and state.
     pub fn stats(&self) -> Stats {
-        self.shared.gauge.read()
+        self.desk.stats()
     }
 
     /// Cancel what runs, join the thread and free the model; idempotent. Events may still be drained.
     pub fn close(&self) {
-        self.shared.mailbox.close();
+        self.desk.close();
         let thread = self
             .thread
             .lock()

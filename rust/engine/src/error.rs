@@ -48,6 +48,19 @@ pub enum EngineError {
         /// Most that are taken.
         limit: usize,
     },
+    /// A text to embed is longer than the model reads.
+    #[error("input {input} has {tokens} tokens; the model reads at most {limit}")]
+    InputTooLong {
+        /// Its place among the texts, from 0 on.
+        input: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// Most tokens of a text.
+        limit: usize,
+    },
+    /// The model cannot be asked for this.
+    #[error("{0}")]
+    WrongKind(&'static str),
     /// As many requests wait as may wait.
     #[error("{waiting} requests are in the engine; it takes {limit}")]
     QueueFull {

@@ -45,6 +45,15 @@ pub struct TokenLogprob {
     pub top: Vec<(u32, f32)>,
 }
 
+/// The embeddings of one request, in the order of its texts, each of length 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vectors {
+    /// Values of one embedding.
+    pub dimensions: usize,
+    /// `[texts, dimensions]`.
+    pub values: Vec<f32>,
+}
+
 /// What one engine step made for one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -58,6 +67,8 @@ pub struct Event {
     pub logprobs: Vec<TokenLogprob>,
     /// One for each token of the prompt, on the first event of a request that asked for them.
     pub prompt_logprobs: Vec<TokenLogprob>,
+    /// What an embedding request asked for, on its last event.
+    pub vectors: Option<Vectors>,
     /// Set on the last event of a request.
     pub ending: Option<Ending>,
 }

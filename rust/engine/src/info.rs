@@ -15,6 +15,25 @@ pub struct Defaults {
     pub repetition_penalty: Option<f32>,
 }
 
+/// What a model can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelKind {
+    /// Text, token by token.
+    Generate,
+    /// Vectors of texts.
+    Embed,
+}
+
+impl ModelKind {
+    /// Name as users see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Embed => "embed",
+        }
+    }
+}
+
 /// What was loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInfo {
@@ -24,7 +43,11 @@ pub struct ModelInfo {
     pub name: String,
     /// Weight type that holds most bytes, e.g. `Q4_1`.
     pub quantisation: String,
-    /// Most tokens of one sequence, as limited by model, option and KV memory.
+    /// What it can be asked for.
+    pub kind: ModelKind,
+    /// Values of one embedding; `None` for a model that generates.
+    pub dimensions: Option<usize>,
+    /// Most tokens of one sequence or text, as limited by model, option and KV memory.
     pub context_length: usize,
     /// Rows of the head.
     pub vocab: usize,

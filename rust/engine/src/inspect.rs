@@ -7,7 +7,8 @@ use cortex_weights::{Estimate, ModelFile, estimate};
 
 use crate::EngineError;
 use crate::assembly::quantisation;
-use crate::model::describe;
+use crate::embed::outline;
+use crate::info::ModelKind;
 use crate::vocabulary::has_template;
 
 /// Bytes of one value in the KV cache.
@@ -22,7 +23,11 @@ pub struct Inspection {
     pub name: Option<String>,
     /// Weight type that holds most bytes.
     pub quantisation: String,
-    /// Decoder layers.
+    /// Whether it generates or embeds.
+    pub kind: ModelKind,
+    /// Values of one embedding; `None` for a model that generates.
+    pub dimensions: Option<usize>,
+    /// Layers.
     pub layers: usize,
     /// Width of the residual stream.
     pub hidden: usize,
@@ -58,7 +63,7 @@ pub fn inspect(
     max_sequences: usize,
 ) -> Result<Inspection, EngineError> {
     let file = ModelFile::open(path)?;
-    let shape = describe(&file)?;
+    let shape = outline(&file)?;
     let context = context_length.unwrap_or(shape.context_length);
     if context == 0 || context > shape.context_length {
         let reason = format!(
@@ -67,17 +72,26 @@ pub fn inspect(
         );
         return Err(EngineError::field("context_length", reason));
     }
-    let (_, as_stored) = estimate(&file, context, max_sequences, KV_VALUE_BYTES)?;
+    // An embedding model keeps the texts of one pass only.
+    let sequences = if shape.pooling.is_some() {
+        1
+    } else {
+        max_sequences
+    };
+    let (_, as_stored) = estimate(&file, context, sequences, KV_VALUE_BYTES)?;
     let estimate = as_stored.with_weights(packed_bytes(&file));
+    let (kind, dimensions) = (shape.kind(), shape.dimensions());
     Ok(Inspection {
+        kind,
+        dimensions,
         architecture: shape.architecture,
         name: shape.name,
         quantisation: quantisation(&file),
-        layers: shape.layers.len(),
+        layers: shape.layers,
         hidden: shape.hidden,
         vocab: shape.vocab,
         context_length: context,
         estimate,
-        has_chat_template: has_template(&file)?,
+        has_chat_template: kind == ModelKind::Generate && has_template(&file)?,
     })
 }

@@ -1,6 +1,8 @@
 //! cortex-engine: models on candle with our kernels, the sampler, and one engine thread per loaded model.
 
 mod assembly;
+mod desk;
+mod embed;
 pub mod encoder;
 mod engine;
 mod error;
@@ -21,11 +23,12 @@ mod sampling;
 mod token_counts;
 mod vocabulary;
 
+pub use embed::Pooling;
 pub use engine::Engine;
 pub use error::EngineError;
-pub use event::{Ending, Event, FinishReason, TokenLogprob};
+pub use event::{Ending, Event, FinishReason, TokenLogprob, Vectors};
 pub use grammar::{CompiledGrammar, Grammar};
-pub use info::{Defaults, ModelInfo, Stats};
+pub use info::{Defaults, ModelInfo, ModelKind, Stats};
 pub use inspect::{Inspection, inspect};
 pub use loader::{LoadOptions, Loader, Progress, Stage};
 pub use sampling::SamplingParams;

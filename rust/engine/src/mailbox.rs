@@ -5,26 +5,23 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::request::Request;
 use crate::{EngineError, Event};
 
 /// Above this many undelivered events those of one request are merged; a slow reader then costs its texts only.
 const MERGE_ABOVE: usize = 16_384;
 
 /// What arrived since the last step.
-#[derive(Default)]
-pub(crate) struct Orders {
+pub(crate) struct Orders<R> {
     /// New requests in order of arrival.
-    pub submitted: Vec<Request>,
+    pub submitted: Vec<R>,
     /// Requests to end.
     pub cancelled: Vec<u64>,
     /// The engine is to stop.
     pub closing: bool,
 }
 
-#[derive(Default)]
-struct Inbox {
-    orders: Orders,
+struct Inbox<R> {
+    orders: Orders<R>,
     next_request: u64,
     /// Requests whose ending was not yet drained.
     outstanding: usize,
@@ -32,9 +29,9 @@ struct Inbox {
     refusal: Option<String>,
 }
 
-/// Bounded by `limit` requests that are not yet ended and drained.
-pub(crate) struct Mailbox {
-    inbox: Mutex<Inbox>,
+/// Bounded by `limit` requests of type `R` that are not yet ended and drained.
+pub(crate) struct Mailbox<R> {
+    inbox: Mutex<Inbox<R>>,
     arrived: Condvar,
     outbox: Mutex<Vec<Event>>,
     wake: OwnedFd,
@@ -46,7 +43,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Mailbox {
+impl<R> Mailbox<R> {
     pub fn new(limit: usize) -> io::Result<Self> {
         // SAFETY: eventfd takes no pointers; the result is checked before use.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
@@ -54,7 +51,12 @@ impl Mailbox {
             return Err(io::Error::last_os_error());
         }
         Ok(Self {
-            inbox: Mutex::default(),
+            inbox: Mutex::new(Inbox {
+                orders: Orders::default(),
+                next_request: 0,
+                outstanding: 0,
+                refusal: None,
+            }),
             arrived: Condvar::new(),
             outbox: Mutex::default(),
             // SAFETY: the descriptor was just made and nobody else owns it.
@@ -64,7 +66,7 @@ impl Mailbox {
     }
 
     /// Queue a request made for the id that it gets.
-    pub fn submit(&self, make: impl FnOnce(u64) -> Request) -> Result<u64, EngineError> {
+    pub fn submit(&self, make: impl FnOnce(u64) -> R) -> Result<u64, EngineError> {
         let mut inbox = lock(&self.inbox);
         if let Some(reason) = &inbox.refusal {
             return Err(EngineError::EngineFailed(reason.clone()));
@@ -97,14 +99,14 @@ impl Mailbox {
     }
 
     /// Take nothing more and say why; returns the requests that no step has seen.
-    pub fn refuse(&self, reason: String) -> Vec<Request> {
+    pub fn refuse(&self, reason: String) -> Vec<R> {
         let mut inbox = lock(&self.inbox);
         inbox.refusal.get_or_insert(reason);
         std::mem::take(&mut inbox.orders.submitted)
     }
 
     /// What arrived; parks the thread until something does if `idle`.
-    pub fn collect(&self, idle: bool) -> Orders {
+    pub fn collect(&self, idle: bool) -> Orders<R> {
         let mut inbox = lock(&self.inbox);
         while idle && inbox.orders.is_empty() {
             inbox = self
@@ -116,6 +118,15 @@ impl Mailbox {
         let orders = std::mem::take(&mut inbox.orders);
         inbox.orders.closing = closing;
         orders
+    }
+
+    /// Whether nobody waits for these any more: the engine is to stop, or all are to be ended.
+    pub fn abandoned(&self, requests: &[u64]) -> bool {
+        let orders = &lock(&self.inbox).orders;
+        orders.closing
+            || requests
+                .iter()
+                .all(|request| orders.cancelled.contains(request))
     }
 
     /// Hand over the events of one step and wake the reader once.
@@ -162,7 +173,17 @@ impl Mailbox {
     }
 }
 
-impl Orders {
+impl<R> Default for Orders<R> {
+    fn default() -> Self {
+        Self {
+            submitted: Vec::new(),
+            cancelled: Vec::new(),
+            closing: false,
+        }
+    }
+}
+
+impl<R> Orders<R> {
     fn is_empty(&self) -> bool {
         self.submitted.is_empty() && self.cancelled.is_empty() && !self.closing
     }
@@ -179,6 +200,7 @@ fn merge(events: Vec<Event>) -> Vec<Event> {
             first.tokens += event.tokens;
             first.logprobs.extend(event.logprobs);
             first.prompt_logprobs.extend(event.prompt_logprobs);
+            first.vectors = event.vectors;
             first.ending = event.ending;
         } else {
             merged.push(event);
@@ -199,11 +221,12 @@ mod tests {
             tokens: 1,
             logprobs: Vec::new(),
             prompt_logprobs: Vec::new(),
+            vectors: None,
             ending: None,
         }
     }
 
-    fn readable(mailbox: &Mailbox) -> bool {
+    fn readable(mailbox: &Mailbox<()>) -> bool {
         let mut poll = libc::pollfd {
             fd: mailbox.fd(),
             events: libc::POLLIN,
@@ -215,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_descriptor_is_readable_from_publish_to_drain() {
-        let mailbox = Mailbox::new(1).unwrap();
+        let mailbox = Mailbox::<()>::new(1).unwrap();
         assert!(!readable(&mailbox));
         mailbox.publish(&mut Vec::new());
         assert!(!readable(&mailbox));
@@ -228,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_never_comes_costs_one_event_a_request() {
-        let mailbox = Mailbox::new(1).unwrap();
+        let mailbox = Mailbox::<()>::new(1).unwrap();
         for _ in 0..MERGE_ABOVE {
             mailbox.publish(&mut vec![event(1, "x"), event(2, "y")]);
         }

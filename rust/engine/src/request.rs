@@ -215,6 +215,7 @@ impl Active {
             tokens,
             logprobs: Vec::new(),
             prompt_logprobs: std::mem::take(&mut self.prompt_logprobs),
+            vectors: None,
             ending: outcome.map(|outcome| self.ending(outcome)),
         }
     }

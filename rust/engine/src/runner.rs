@@ -14,13 +14,13 @@ use crate::grammar::{Constraint, MaskWorker};
 use crate::logprobs::Scorer;
 use crate::mailbox::{Mailbox, Orders};
 use crate::model::{Batch, Decoder, KvCache, Outputs};
-use crate::request::{Active, Sampled};
+use crate::request::{Active, Request, Sampled};
 use crate::sampler::{Row, SampleError, Sampler};
 use crate::{Event, FinishReason};
 
 /// What the engine thread and the handle share.
 pub(crate) struct Shared {
-    pub mailbox: Mailbox,
+    pub mailbox: Mailbox<Request>,
     pub gauge: Gauge,
     pub tokenizer: Arc<Tokenizer>,
     /// Every id that ends a sequence, sorted.
@@ -98,7 +98,7 @@ impl Runner {
     }
 
     /// New requests go to the scheduler, cancelled ones give their blocks back.
-    fn accept(&mut self, orders: Orders) {
+    fn accept(&mut self, orders: Orders<Request>) {
         // All are known before anything can go wrong, so that each of them gets its ending.
         let arrived: Vec<u64> = orders.submitted.iter().map(|request| request.id).collect();
         for request in orders.submitted {
@@ -300,7 +300,7 @@ fn choose(
     })
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without a message".to_owned())
@@ -321,7 +321,8 @@ mod tests {
             "/tests/data/models/llama/model-q4_1.gguf"
         );
         let options = LoadOptions::new(path);
-        let mut parts = assembly::assemble(&options, &LoadState::default()).unwrap();
+        let file = cortex_weights::ModelFile::open(path).unwrap();
+        let mut parts = assembly::assemble(file, &options, &LoadState::default()).unwrap();
         let shape = parts.runner.decoder.description().clone();
         let device = parts.runner.decoder.device().clone();
         parts.runner.cache =

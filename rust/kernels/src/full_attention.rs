@@ -11,7 +11,7 @@ use std::slice::from_raw_parts_mut;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 
-use crate::attention_lines::{Running, Scoring, Seen};
+use crate::attention_lines::{Running, Seen};
 use crate::simd::simd_level;
 use crate::vector::{Vector, add_products};
 use crate::{KernelError, Pool, SimdLevel, shape};
@@ -262,11 +262,9 @@ unsafe fn meet<V: Vector, const N: usize>(
     let lines = from_fn(|_| rest.split_off_mut(..KEYS).unwrap_or_default());
     // SAFETY: as the caller promised.
     unsafe { add_products::<V, N>(lines, queries, &state.keys) };
-    let scoring = Scoring {
-        scale: task.call.shape.scale,
-        softcap: None,
-    };
-    scoring.apply(scores);
+    for score in scores.iter_mut() {
+        *score *= task.call.shape.scale;
+    }
     let sums = state.sums[line * dim..(line + N) * dim].chunks_exact_mut(dim);
     for (i, sums) in sums.enumerate().filter(|(i, _)| !seen[*i].nothing()) {
         let Seen { from, to } = seen[i];

@@ -59,7 +59,13 @@ pub fn estimate(
         .fold(0_u64, |sum, layer| sum.saturating_add(layer.values()))
         .saturating_mul(value_bytes);
     let kv_bytes = kv_bytes(&shape, context as u64, value_bytes).saturating_mul(sequences as u64);
-    let work_bytes = work_bytes(&shape, sequences as u64);
+    let step = if shape.encoder {
+        // The longest text in one piece.
+        STEP_TOKENS.max(context as u64)
+    } else {
+        STEP_TOKENS.max(sequences as u64)
+    };
+    let work_bytes = work_bytes(&shape, step, sequences as u64);
     let estimate = Estimate {
         weights_bytes: 0,
         kv_bytes_per_token,
@@ -92,10 +98,15 @@ fn kv_bytes(shape: &ModelShape, context: u64, value_bytes: u64) -> u64 {
 
 /// Activations of one step: residual and norm, queries, keys, values, attention output and the feed-forward
 /// intermediates, which live at once in the widest layer; and logits of every sequence.
-fn work_bytes(shape: &ModelShape, sequences: u64) -> u64 {
+fn work_bytes(shape: &ModelShape, step: u64, sequences: u64) -> u64 {
+    let kv_heads = if shape.encoder {
+        shape.heads
+    } else {
+        shape.kv_heads
+    };
     let attention = (shape.heads as u64)
         .saturating_mul(2)
-        .saturating_add((shape.kv_heads as u64).saturating_mul(2))
+        .saturating_add((kv_heads as u64).saturating_mul(2))
         .saturating_mul(shape.head_dim as u64);
     let per_token = (shape.hidden as u64)
         .saturating_mul(4)
@@ -105,7 +116,7 @@ fn work_bytes(shape: &ModelShape, sequences: u64) -> u64 {
         .saturating_mul(2)
         .saturating_mul(sequences);
     per_token
-        .saturating_mul(STEP_TOKENS.max(sequences))
+        .saturating_mul(step)
         .saturating_add(logits)
         .saturating_mul(WORK_VALUE_BYTES)
         .saturating_add(FIXED_BYTES)

@@ -155,14 +155,29 @@ impl ModelFile {
 
     /// A small file beside the weights (`tokenizer.json`, `generation_config.json`, ...); None if it is not there.
     pub fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>, WeightsError> {
-        let plain = Path::new(name).file_name().is_some_and(|file| file == name);
-        let Some(path) = self
+        self.small_file(&[name])
+    }
+
+    /// The same in a folder beside the weights, as `1_Pooling/config.json` is.
+    pub fn sidecar_in(&self, folder: &str, name: &str) -> Result<Option<Vec<u8>>, WeightsError> {
+        self.small_file(&[folder, name])
+    }
+
+    /// Names that lead elsewhere name nothing.
+    fn small_file(&self, names: &[&str]) -> Result<Option<Vec<u8>>, WeightsError> {
+        let plain = |name: &&str| {
+            Path::new(name)
+                .file_name()
+                .is_some_and(|file| file == *name)
+        };
+        let Some(mut path) = self
             .folder()
-            .filter(|_| plain)
-            .map(|folder| folder.join(name))
+            .filter(|_| names.iter().all(plain))
+            .map(Path::to_path_buf)
         else {
             return Ok(None);
         };
+        path.extend(names);
         if !path.is_file() {
             return Ok(None);
         }

@@ -105,6 +105,44 @@ fn latent_and_recurrent_layers_keep_less() {
 }
 
 #[test]
+fn encoders_keep_nothing_and_work_on_whole_texts() {
+    let Some(models) = models() else { return };
+    for name in ["bert-cls", "bert-mean", "xlm-roberta", "modernbert"] {
+        let file = ModelFile::open(models.join(name)).unwrap();
+        let (shape, short) = estimate(&file, 1, 16, 4).unwrap();
+        assert!(shape.encoder, "{name}");
+        assert_eq!((short.kv_bytes_per_token, short.kv_bytes), (0, 0), "{name}");
+        let (_, long) = estimate(&file, 8192, 16, 4).unwrap();
+        assert!(
+            long.work_bytes - short.work_bytes > 7000 * 4 * (64 * 8),
+            "{name}"
+        );
+    }
+    let decoder = ModelFile::open(models.join("qwen3-embed")).unwrap();
+    assert!(!ModelShape::read(&decoder).unwrap().encoder);
+}
+
+#[test]
+fn a_small_file_beside_the_weights_may_lie_in_a_folder_of_theirs() {
+    let folder = Folder::new();
+    let file = ModelFile::open(folder.write("model.gguf", Draft::valid().bytes())).unwrap();
+    std::fs::create_dir(folder.path().join("inside")).unwrap();
+    folder.write("inside/config.json", "{}");
+    folder.write("config.json", "[]");
+    let read = |at: &str, name: &str| file.sidecar_in(at, name).unwrap();
+    assert_eq!(read("inside", "config.json").unwrap(), b"{}");
+    assert_eq!(read("inside", "other.json"), None);
+    for (at, name) in [
+        ("..", "config.json"),
+        ("inside/..", "config.json"),
+        ("", "config.json"),
+        ("inside", "../config.json"),
+    ] {
+        assert_eq!(read(at, name), None, "{at} {name}");
+    }
+}
+
+#[test]
 fn a_window_bounds_the_cache() {
     let Some(models) = models() else { return };
     let file = ModelFile::open(models.join("mistral")).unwrap();

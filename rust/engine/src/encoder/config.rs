@@ -47,7 +47,7 @@ pub(crate) fn describe(config: &Value) -> Result<EncoderDescription, EngineError
     .checked()
 }
 
-/// RoBERTa's rows up to the padding token's belong to no token of a text.
+/// `RoBERTa`'s rows up to the padding token's belong to no token of a text.
 fn context_length(style: &EncoderStyle, positions: usize) -> Result<usize, EngineError> {
     let EncoderStyle::Bert {
         padding: Some(padding),

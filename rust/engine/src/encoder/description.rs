@@ -37,10 +37,10 @@ pub enum EncoderStyle {
         positions: usize,
         /// Rows of the table of token types, of which the first is used; 0 for a model without.
         token_types: usize,
-        /// RoBERTa counts positions from the one after this token's id on, and leaves the token itself there.
+        /// `RoBERTa` counts positions from the one after this token's id on, and leaves the token itself there.
         padding: Option<u32>,
     },
-    /// ModernBERT: rotary positions, norms before the parts, gated feed-forward, windows.
+    /// `ModernBERT`: rotary positions, norms before the parts, gated feed-forward, windows.
     Modern {
         /// For each layer, how it looks around.
         attention: Vec<Looks>,

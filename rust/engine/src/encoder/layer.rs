@@ -46,7 +46,7 @@ impl Layer {
         })
     }
 
-    /// Of ModernBERT.
+    /// Of `ModernBERT`.
     pub fn modern(
         weights: &mut Weights,
         layer: usize,

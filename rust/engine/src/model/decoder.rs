@@ -135,6 +135,15 @@ impl Decoder {
     /// # Errors
     /// A candle error: a shape that does not fit, or a device fault.
     pub fn forward(&self, batch: &Batch, cache: &KvCache) -> Result<Option<Tensor>> {
+        let hidden = self.run(batch, cache, None)?;
+        hidden.map(|hidden| self.logits(&hidden)).transpose()
+    }
+
+    /// Hidden states `[outputs, hidden]` after the final norm, of the rows that the batch asks for.
+    ///
+    /// # Errors
+    /// As `forward`.
+    pub fn hidden(&self, batch: &Batch, cache: &KvCache) -> Result<Option<Tensor>> {
         self.run(batch, cache, None)
     }
 
@@ -148,7 +157,8 @@ impl Decoder {
         cache: &KvCache,
     ) -> Result<(Option<Tensor>, Trace)> {
         let mut trace = Trace::new();
-        let logits = self.run(batch, cache, Some(&mut trace))?;
+        let hidden = self.run(batch, cache, Some(&mut trace))?;
+        let logits = hidden.map(|hidden| self.logits(&hidden)).transpose()?;
         Ok((logits, trace))
     }
 
@@ -279,8 +289,11 @@ impl Decoder {
         if let Some(trace) = trace {
             trace.push(normed.get(rows.len() - 1)?.to_vec1()?);
         }
-        let head = self.head.as_ref().unwrap_or(&self.embedding);
-        let logits = self.matmul(&normed, head)?;
+        Ok(Some(normed))
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let logits = self.matmul(hidden, self.head.as_ref().unwrap_or(&self.embedding))?;
         let scale = ScaleLogits {
             factor: self.description.multipliers.logits,
             softcap: self.description.final_softcap,
@@ -288,7 +301,7 @@ impl Decoder {
         if scale.changes() {
             logits.inplace_op1(&scale)?;
         }
-        Ok(Some(logits))
+        Ok(logits)
     }
 }
 

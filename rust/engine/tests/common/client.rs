@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cortex_engine::{
-    Ending, Engine, EngineError, LoadOptions, Loader, SamplingParams, TokenLogprob,
+    Ending, Engine, EngineError, LoadOptions, Loader, SamplingParams, TokenLogprob, Vectors,
 };
 
 /// Longest wait for anything in a test.
@@ -20,6 +20,7 @@ pub struct Answer {
     pub events: usize,
     pub logprobs: Vec<TokenLogprob>,
     pub prompt_logprobs: Vec<TokenLogprob>,
+    pub vectors: Option<Vectors>,
     pub ending: Option<Ending>,
 }
 
@@ -75,6 +76,7 @@ impl Client {
             answer.events += 1;
             answer.logprobs.extend(event.logprobs);
             answer.prompt_logprobs.extend(event.prompt_logprobs);
+            answer.vectors = event.vectors;
             answer.ending = event.ending;
         }
     }
@@ -97,6 +99,11 @@ impl Client {
         while self.answer(request).tokens < tokens {
             self.pump();
         }
+    }
+
+    pub fn embed(&mut self, texts: &[Vec<u32>]) -> Answer {
+        let request = self.engine.embed(texts.to_vec()).unwrap();
+        self.wait(request)
     }
 
     pub fn ask(&mut self, prompt: &[u32], params: &SamplingParams) -> Answer {

@@ -38,6 +38,11 @@ pub fn own_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/llama")
 }
 
+/// The tiny embedding model that travels with the repository.
+pub fn own_embedder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/bert")
+}
+
 /// SmolLM2-135M-Instruct, where `make demo` or the environment put it.
 pub fn smollm2() -> Option<PathBuf> {
     real_model("SmolLM2-135M-Instruct.Q4_1.gguf", "CORTEX_SMOLLM2")

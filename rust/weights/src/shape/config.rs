@@ -8,6 +8,8 @@ use crate::shape::{LayerKv, ModelShape, WindowPattern, layer_count};
 
 const RECURRENT: &str = "linear_attention";
 const SLIDING: &str = "sliding_attention";
+/// Families that read texts whole.
+const ENCODERS: [&str; 5] = ["bert", "roberta", "xlm-roberta", "camembert", "modernbert"];
 const FULL: &str = "full_attention";
 
 pub(super) fn read(model: &SafetensorsModel) -> Result<ModelShape, WeightsError> {
@@ -51,6 +53,7 @@ pub(super) fn read(model: &SafetensorsModel) -> Result<ModelShape, WeightsError>
             .unwrap_or(0),
         head_dim,
         vocab: config.required("vocab_size")?,
+        encoder: config.encoder(),
         context_length: config.required("max_position_embeddings")?,
         layer_kv,
     })
@@ -62,6 +65,10 @@ struct Config<'a> {
 }
 
 impl Config<'_> {
+    fn encoder(&self) -> bool {
+        ENCODERS.contains(&self.model_type)
+    }
+
     /// A whole number; null counts as absent, as published configurations mean it.
     fn optional(&self, key: &str) -> Result<Option<usize>, WeightsError> {
         match self.root.get(key) {
@@ -111,8 +118,9 @@ impl Config<'_> {
                 Some(rank) => (1, rank.saturating_add(rotary), 0),
                 None => (kv_heads, head_dim, head_dim),
             };
+            let none = kind == Kind::Recurrent || self.encoder();
             LayerKv {
-                kv_heads: if kind == Kind::Recurrent { 0 } else { kv_heads },
+                kv_heads: if none { 0 } else { kv_heads },
                 key_dim,
                 value_dim,
                 window: window.filter(|_| kind == Kind::Sliding),

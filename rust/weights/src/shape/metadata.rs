@@ -45,6 +45,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<ModelShape, WeightsError> {
             .unwrap_or(0),
         head_dim,
         vocab: keys.vocab(hidden)?,
+        encoder: false,
         context_length: keys.required("context_length")?,
         layer_kv,
     })

@@ -45,6 +45,8 @@ pub struct ModelShape {
     pub kv_heads: usize,
     pub head_dim: usize,
     pub vocab: usize,
+    /// Texts are read whole and in both directions: nothing is kept of a token.
+    pub encoder: bool,
     /// The context that the model was made for.
     pub context_length: usize,
     /// One entry a layer.
