@@ -27,6 +27,8 @@ impl Engine {
             "architecture": info.architecture,
             "name": info.name,
             "quantisation": info.quantisation,
+            "kind": info.kind.name(),
+            "dimensions": info.dimensions,
             "context_length": info.context_length,
             "vocab": info.vocab,
             "weights_bytes": info.weights_bytes,
@@ -145,6 +147,15 @@ impl Engine {
             grammar: grammar.map(|grammar| grammar.inner.clone()),
         };
         outside(py, || self.inner.submit(prompt.tokens.clone(), params))
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what a Python sequence becomes"
+    )]
+    fn embed(&self, py: Python<'_>, texts: Vec<PyRef<'_, Prompt>>) -> PyResult<u64> {
+        let texts: Vec<Vec<u32>> = texts.iter().map(|text| text.tokens.clone()).collect();
+        outside(py, || self.inner.embed(texts))
     }
 
     fn cancel(&self, request: u64) {

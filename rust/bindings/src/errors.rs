@@ -28,6 +28,17 @@ fn exception(py: Python<'_>, error: &EngineError) -> PyResult<PyErr> {
             extras.set_item("prompt_tokens", fewest)?;
             extras.set_item("limit", limit)?;
         }
+        EngineError::InputTooLong {
+            input,
+            tokens,
+            limit,
+        } => {
+            arguments.set_item("param", "input")?;
+            extras.set_item("input", input)?;
+            extras.set_item("prompt_tokens", tokens)?;
+            extras.set_item("limit", limit)?;
+        }
+        EngineError::WrongKind(_) => arguments.set_item("param", "model")?,
         EngineError::QueueFull { waiting, limit } => {
             extras.set_item("waiting", waiting)?;
             extras.set_item("limit", limit)?;
@@ -45,10 +56,10 @@ fn class_name(error: &EngineError) -> &'static str {
         EngineError::ModelFileInvalid(_) => "ModelFileInvalid",
         EngineError::UnsupportedModel(_) => "UnsupportedModel",
         EngineError::TemplateFailed(_) => "TemplateFailed",
-        EngineError::InvalidField { .. } => "InvalidField",
-        EngineError::ContextLengthExceeded { .. } | EngineError::PromptTooLong { .. } => {
-            "ContextLengthExceeded"
-        }
+        EngineError::InvalidField { .. } | EngineError::WrongKind(_) => "InvalidField",
+        EngineError::ContextLengthExceeded { .. }
+        | EngineError::PromptTooLong { .. }
+        | EngineError::InputTooLong { .. } => "ContextLengthExceeded",
         EngineError::QueueFull { .. } => "QueueFull",
         EngineError::LoadCancelled => "LoadError",
         EngineError::EngineFailed(_) => "EngineFailed",

@@ -2,6 +2,7 @@
 
 use cortex_engine::{Engine, FinishReason, TokenLogprob};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use serde_json::{Value, json};
 
 /// How one request ended.
@@ -79,11 +80,24 @@ pub(crate) struct Event {
     logprobs: Option<String>,
     #[pyo3(get)]
     prompt_logprobs: Option<String>,
+    vectors: Option<Py<PyBytes>>,
     ending: Option<Py<Ending>>,
+}
+
+/// Values as four bytes each, little endian.
+fn packed(py: Python<'_>, values: &[f32]) -> PyResult<Py<PyBytes>> {
+    let bytes = PyBytes::new_with(py, 4 * values.len(), |bytes| {
+        for (place, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+            *place = value.to_le_bytes();
+        }
+        Ok(())
+    });
+    bytes.map(Bound::unbind)
 }
 
 impl Event {
     pub fn new(py: Python<'_>, event: cortex_engine::Event, engine: &Engine) -> PyResult<Self> {
+        let vectors = event.vectors.map(|vectors| packed(py, &vectors.values));
         let ending = event.ending.map(|inner| Py::new(py, Ending { inner }));
         Ok(Self {
             request: event.request,
@@ -91,6 +105,7 @@ impl Event {
             tokens: event.tokens,
             logprobs: logprobs(engine, &event.logprobs),
             prompt_logprobs: logprobs(engine, &event.prompt_logprobs),
+            vectors: vectors.transpose()?,
             ending: ending.transpose()?,
         })
     }
@@ -98,6 +113,11 @@ impl Event {
 
 #[pymethods]
 impl Event {
+    #[getter]
+    fn vectors(&self, py: Python<'_>) -> Option<Py<PyBytes>> {
+        self.vectors.as_ref().map(|vectors| vectors.clone_ref(py))
+    }
+
     #[getter]
     fn ending(&self, py: Python<'_>) -> Option<Py<Ending>> {
         self.ending.as_ref().map(|ending| ending.clone_ref(py))

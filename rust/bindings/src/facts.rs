@@ -11,6 +11,8 @@ use crate::outside::outside;
 #[pyfunction]
 pub(crate) fn build_info() -> String {
     let features: [&str; 0] = [];
+    let mut architectures = cortex_engine::model::architectures();
+    architectures.extend(cortex_engine::encoder::encoder_architectures());
     json!({
         "package_version": env!("CARGO_PKG_VERSION"),
         "candle_version": cortex_engine::CANDLE_VERSION,
@@ -19,7 +21,7 @@ pub(crate) fn build_info() -> String {
         "target": env!("CORTEX_TARGET"),
         "features": features,
         "simd": cortex_kernels::simd_level().name(),
-        "architectures": cortex_engine::model::architectures(),
+        "architectures": architectures,
     })
     .to_string()
 }
@@ -42,6 +44,8 @@ pub(crate) fn inspect(
         "architecture": read.architecture,
         "name": read.name,
         "quantisation": read.quantisation,
+        "kind": read.kind.name(),
+        "dimensions": read.dimensions,
         "layers": read.layers,
         "hidden": read.hidden,
         "vocab": read.vocab,
