@@ -14,8 +14,9 @@ def build_info() -> str:
     architectures[]."""
 
 def inspect(path: str, *, context_length: int | None = None, max_sequences: int = 1) -> str:
-    """JSON from the header alone: architecture, name, quantisation, layers, hidden, vocab, context_length,
-    weights_bytes, kv_bytes_per_token, kv_bytes, work_bytes, total_bytes, has_chat_template.
+    """JSON from the header alone: architecture, name, quantisation, kind (generate or embed), dimensions (of an
+    embedding, else null), layers, hidden, vocab, context_length, weights_bytes, kv_bytes_per_token, kv_bytes,
+    work_bytes, total_bytes, has_chat_template.
 
     Raises ModelFileInvalid, UnsupportedModel, SourceNotFound.
     """
@@ -94,6 +95,9 @@ class Event:
     def prompt_logprobs(self) -> str | None:
         """The same for every token of the prompt, once; the first has no logprob (null)."""
     @property
+    def vectors(self) -> bytes | None:
+        """The embeddings that were asked for, in order, f32 little endian; on the last event."""
+    @property
     def ending(self) -> Ending | None: ...
 
 @final
@@ -101,9 +105,10 @@ class Engine:
     """A loaded model with its engine thread."""
 
     def info(self) -> str:
-        """JSON: architecture, name, quantisation, context_length (as limited by memory), vocab, weights_bytes,
-        kv_bytes, kv_block_tokens, threads, simd, has_chat_template, defaults{temperature, top_k, top_p, min_p,
-        repetition_penalty}; a default is null where the publisher says nothing.
+        """JSON: architecture, name, quantisation, kind (generate or embed), dimensions (of an embedding, else null),
+        context_length (as limited by memory), vocab, weights_bytes, kv_bytes, kv_block_tokens, threads, simd,
+        has_chat_template, defaults{temperature, top_k, top_p, min_p, repetition_penalty}; a default is null where the
+        publisher says nothing.
         """
     def encode_chat(
         self,
@@ -154,6 +159,13 @@ class Engine:
         with the latter `max_tokens` may be 0.
 
         Raises QueueFull, ContextLengthExceeded, InvalidField, EngineFailed.
+        """
+    def embed(self, texts: Sequence[Prompt], *, dimensions: int | None = None) -> int:
+        """Queue texts to be embedded, return the request's id; its one event has the vectors. With `dimensions`, only
+        so many values at the front of each count.
+
+        Raises QueueFull, ContextLengthExceeded (with the place of the input), InvalidField (also for a model that
+        generates), EngineFailed.
         """
     def cancel(self, request: int) -> None: ...
     def drain(self) -> list[Event]:

@@ -1,6 +1,7 @@
 """A scripted engine at the seam below the neuron: prompts are bytes, answers are scripts, time stands at gates."""
 
 import asyncio
+import struct
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from cortex.engine import EngineSampling
+from cortex.engine import Embedded, EngineSampling
 from cortex.errors import (
     ContextLengthExceeded,
     CortexError,
@@ -40,6 +41,8 @@ class Facts:
     context_length: int = 4096
     architecture: str = "llama"
     quantisation: str = "Q4_1"
+    kind: str = "generate"
+    dimensions: int | None = None
     has_chat_template: bool = True
     weights_bytes: int = 0
     kv_bytes: int = 0
@@ -121,6 +124,7 @@ class FakeEngine:
         self.state = Stats()
         self.asked: list[EngineSampling] = []
         self.compiled: list[tuple[str, str]] = []
+        self.embedded: list[list[list[int]]] = []
         self.rendered: list[dict[str, Any]] = []
         self.running = 0
         self.cancelled = 0
@@ -197,6 +201,28 @@ class FakeEngine:
         if self.script.refuse_grammar is not None:
             raise InvalidField(f"grammar: {self.script.refuse_grammar}", param="grammar")
         return (kind, text)
+
+    async def embed(self, texts: Sequence[Prompt], *, dimensions: int | None = None) -> Embedded:
+        """Each vector begins with the number of tokens and has zeros behind."""
+        self.embedded.append([text.tokens() for text in texts])
+        if self.script.refuse is not None:
+            raise self.script.refuse
+        self._count(+1)
+        finished = False
+        try:
+            if self.script.gate_at is not None:
+                await self._at_gate(self.script)
+            finished = True
+        finally:
+            self.cancelled += not finished
+            self._count(-1)
+        width = dimensions or self.facts.dimensions or 0
+        vectors = [struct.pack(f"<{width}f", len(text), *[0.0] * (width - 1)) for text in texts]
+        return Embedded(
+            vectors=tuple(memoryview(vector) for vector in vectors),
+            prompt_tokens=sum(len(text) for text in texts),
+            queue_seconds=0.0,
+        )
 
     def stats(self) -> Stats:
         return self.state

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class FakeEvent:
     tokens: int = 0
     logprobs: str | None = None
     prompt_logprobs: str | None = None
+    vectors: bytes | None = None
     ending: FakeEnding | None = None
 
 
@@ -56,6 +58,7 @@ class _Sequence:
     prompt_tokens: int
     max_tokens: int
     made: int = 0
+    vectors: bytes | None = None
 
     def ending(self, reason: str, error: str | None = None) -> FakeEnding:
         return FakeEnding(reason=reason, error=error, prompt_tokens=self.prompt_tokens, completion_tokens=self.made)
@@ -88,7 +91,8 @@ class FakeNativeEngine:
     def info(self) -> str:
         defaults = dict.fromkeys(["temperature", "top_k", "top_p", "min_p", "repetition_penalty"])
         facts = {
-            "architecture": "fake", "name": "fake", "quantisation": "F32", "context_length": 4096, "vocab": 256,
+            "architecture": "fake", "name": "fake", "quantisation": "F32", "kind": "generate", "dimensions": 2,
+            "context_length": 4096, "vocab": 256,
             "weights_bytes": 1, "kv_bytes": 1, "kv_block_tokens": 16, "threads": 1, "simd": "scalar",
             "has_chat_template": True, "defaults": defaults,
         }  # fmt: skip
@@ -126,6 +130,20 @@ class FakeNativeEngine:
                 raise QueueFull("The queue is full.")
             self._submitted += 1
             self._running[self._submitted] = _Sequence(len(prompt), max_tokens)
+            self._changed.notify_all()
+            return self._submitted
+
+    def embed(self, texts: Sequence[FakePrompt], *, dimensions: int | None = None) -> int:
+        """Each vector is the number of tokens, so many times."""
+        with self._changed:
+            if self._failed is not None:
+                raise EngineFailed(self._failed)
+            if len(self._running) >= self._max_running:
+                raise QueueFull("The queue is full.")
+            width = 2 if dimensions is None else dimensions
+            packed = b"".join(struct.pack(f"<{width}f", *[len(text)] * width) for text in texts)
+            self._submitted += 1
+            self._running[self._submitted] = _Sequence(sum(map(len, texts)), 1, vectors=packed)
             self._changed.notify_all()
             return self._submitted
 
@@ -208,7 +226,7 @@ class FakeNativeEngine:
             text = f"{sequence.made} "
             sequence.made += 1
             ending = sequence.ending("length") if ended else None
-            self._say(FakeEvent(request=request, text=text, tokens=1, ending=ending))
+            self._say(FakeEvent(request=request, text=text, tokens=1, vectors=sequence.vectors, ending=ending))
             if ended:
                 del self._running[request]
                 self._finished += 1

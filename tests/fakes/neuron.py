@@ -4,6 +4,7 @@ It has the memory figures, revisions, events and routes of a real one and no eng
 """
 
 import asyncio
+import struct
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cortex.config import NeuronPeer
-from cortex.dialects import head, openai_chat, openai_completions, sse
+from cortex.dialects import head, openai_chat, openai_completions, openai_embeddings, sse
 from cortex.dialects.neutral import ChatEvent, Ended, Failed, TextDelta
 from cortex.errors import CortexError, InsufficientMemory, ModelBusy, ModelNotFound, PlanStale, RouteNotFound
 from cortex.fleet.state import MIB
@@ -210,6 +211,7 @@ class FakeNeuron:
         app.post("/tokenize")(self._tokenize)
         app.post("/v1/chat/completions")(self._chat)
         app.post("/v1/completions")(self._completions)
+        app.post("/v1/embeddings")(self._embeddings)
         return app
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
@@ -306,6 +308,18 @@ class FakeNeuron:
             return Response(body=openai_completions.encode_response([events], id="cmpl-1", model="m", created=1))
         encoder = openai_completions.StreamEncoder(id="cmpl-1", model="m", created=1, include_usage=asked.include_usage)
         return Stream(self._stream(script, encoder, events), headers=HEADERS)
+
+    async def _embeddings(self, request: Request) -> Response:
+        asked = openai_embeddings.decode_request(request.body)
+        script = await self._admit(request, asked.model)
+        await self._run(script, None)
+        if script.nonsense is not None:
+            return Response(body=script.nonsense)
+        items = [
+            openai_embeddings.encode_item(struct.pack("<2f", 0.6, 0.8), index=index, base64_=asked.base64)
+            for index in range(len(asked.inputs))
+        ]
+        return Response(body=openai_embeddings.encode_response(items, model=asked.model, usage=script.usage()))
 
     async def _admit(self, request: Request, model: str) -> Script:
         self.bodies.append(request.body)

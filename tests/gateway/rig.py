@@ -30,6 +30,7 @@ from tests.fakes.neuron import FakeNeuron
 T = TypeVar("T")
 LOOPBACK = "127.0.0.1:0"
 SECONDS = 20.0
+EMBEDDINGS = "/v1/embeddings"
 CHAT, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
 RESPONSES = "/v1/responses"
 TEXT = "The capital of France is Paris."
@@ -172,6 +173,8 @@ def body_for(path: str, model: str = "alpha", **more: Any) -> dict[str, Any]:
     """A body for any of the generating paths, and for counting."""
     if path == COMPLETIONS:
         return {"model": model, "prompt": "The", **more}
+    if path == EMBEDDINGS:
+        return {"model": model, "input": "The", **more}
     if path == RESPONSES:
         return {"model": model, "input": "Capital of France?", **more}
     return message(model, **more) if path.startswith(MESSAGES) else chat(model, **more)

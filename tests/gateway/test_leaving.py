@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.fakes.neuron import FakeNeuron
-from tests.gateway.rig import CHAT, COMPLETIONS, MESSAGES, Rig, body_for, chat, running, soon
+from tests.gateway.rig import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, Rig, body_for, chat, running, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ async def abandon(rig: Rig, beast: FakeNeuron, path: str, body: dict[str, object
     await rig.idle()
 
 
-@pytest.mark.parametrize("path", [CHAT, MESSAGES, COMPLETIONS])
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, COMPLETIONS, EMBEDDINGS])
 async def test_while_a_whole_answer_is_made(rig: Rig, beast: FakeNeuron, path: str) -> None:
     beast.hold("alpha")
     await abandon(rig, beast, path, body_for(path))

@@ -1,12 +1,14 @@
 """The async face of the compiled engine; the only package that may import `cortex._native`."""
 
 from cortex.engine.async_engine import AsyncEngine
+from cortex.engine.embedded import Embedded
 from cortex.engine.facts import Defaults, EngineStats, Inspection, ModelFacts, build_info, inspect_model
 from cortex.engine.options import EngineSampling, LoadOptions
 
 __all__ = [
     "AsyncEngine",
     "Defaults",
+    "Embedded",
     "EngineSampling",
     "EngineStats",
     "Inspection",

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from cortex import _native
+from cortex.engine.embedded import Embedded, embedded
 from cortex.engine.facts import EngineStats, ModelFacts
 from cortex.engine.loading import OnProgress, load_native
 from cortex.engine.options import EngineSampling, LoadOptions
@@ -113,6 +114,24 @@ class AsyncEngine:
             del self._streams[request]
             if not stream.ended:
                 self._native.cancel(request)
+
+    async def embed(self, texts: Sequence[_native.Prompt], *, dimensions: int | None = None) -> Embedded:
+        """The vectors of texts, each of length 1; with `dimensions`, of so many values at the front of each.
+        Cancelling this ends the request within one layer.
+
+        Raises QueueFull, ContextLengthExceeded, InvalidField, EngineFailed.
+        """
+        if self._closing is not None:
+            raise EngineFailed("The model was unloaded.")
+        request = self._native.embed(texts, dimensions=dimensions)
+        stream = self._streams[request] = Stream()
+        try:
+            event = await stream.next()
+        finally:
+            del self._streams[request]
+            if not stream.ended:
+                self._native.cancel(request)
+        return embedded(event, dimensions or self.facts.dimensions or 0)
 
     def stats(self) -> EngineStats:
         """Counters and state."""

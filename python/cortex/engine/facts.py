@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,11 +11,15 @@ from cortex import _native
 __all__ = ["Defaults", "EngineStats", "Inspection", "ModelFacts", "build_info", "inspect_model"]
 
 
+Kind = Literal["generate", "embed"]
+
+
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """A model file by its header alone. `kv_bytes` are those of all sequences at full context."""
 
     architecture: str
     quantisation: str
+    kind: Kind
     layers: int
     hidden: int
     vocab: int
@@ -26,6 +30,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     work_bytes: int
     total_bytes: int
     has_chat_template: bool
+    dimensions: int | None = None
     name: str | None = None
 
 
@@ -40,11 +45,14 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A loaded model. `context_length` is what model, option and KV memory leave; sizes are bytes."""
+    """A loaded model. `context_length` is what model, option and KV memory leave; sizes are bytes. `dimensions` are the
+    values of one embedding, None for a model that generates."""
 
     architecture: str
     name: str
     quantisation: str
+    kind: Kind
+    dimensions: int | None
     context_length: int
     vocab: int
     weights_bytes: int

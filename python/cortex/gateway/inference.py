@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from cortex.config import GatewaySection
-from cortex.dialects import anthropic, head, openai_chat, openai_completions
+from cortex.dialects import anthropic, head, openai_chat, openai_completions, openai_embeddings
 from cortex.dialects.anthropic.errors import error_event as anthropic_error_event
 from cortex.dialects.anthropic.stream import PING
 from cortex.dialects.neutral import ChatRequest, Ended
@@ -35,6 +35,7 @@ __all__ = ["IGNORED", "Inference", "Style", "finish"]
 _OPEN_SECONDS = 0.75  # so long a failure is a clean status; then the first keep-alive goes out, within a second
 _ANSWER_LIMIT = 64 * 1024 * 1024
 _LEAST_BYTES_PER_TOKEN = 3  # of a prompt with tools: guesses its tokens rather too high
+_EMBEDDINGS_LIMIT = 256 * 1024 * 1024  # 2,048 vectors of 4,096 numbers, written out
 PROMPT_TOKENS = "x-cortex-prompt-tokens"
 IGNORED = "x-cortex-ignored"
 
@@ -61,7 +62,7 @@ class Style(msgspec.Struct, frozen=True):
 
 
 class Inference:
-    """Handlers for `/v1/chat/completions`, `/v1/completions` and `/v1/messages`."""
+    """Handlers for `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings` and `/v1/messages`."""
 
     def __init__(
         self,
@@ -112,6 +113,28 @@ class Inference:
             finish(meter, error)
             raise
 
+    async def embeddings(self, request: Request) -> Response:
+        """`POST /v1/embeddings`: as for the others, never streamed."""
+        meter = self._metrics.begin("embeddings")
+        try:
+            name = head.peek(request.body).model
+            model = await self.model(name, meter)
+            given: dict[str, str] = {}
+            if not isinstance(self._dispatcher.decision(model), Serve):
+                ignored = openai_embeddings.decode_request(request.body).ignored
+                given = {IGNORED: ", ".join(ignored)} if ignored else {}
+            body = request.body if name == model.id else head.replace_model(request.body, model.id)
+            call = self.call(request, model, request.path, body, meter)
+            return await self.whole(
+                call,
+                lambda raw: _metered(raw, meter, openai_embeddings.usage_of),
+                given,
+                limit=_EMBEDDINGS_LIMIT,
+            )
+        except BaseException as error:
+            finish(meter, error)
+            raise
+
     async def _openai(self, request: Request, api: str, check: Callable[[bytes], tuple[str, ...]]) -> Response | Stream:
         """Same dialect on both sides: the bytes pass. A body that would start a load is read in full before."""
         meter = self._metrics.begin(api)
@@ -123,7 +146,7 @@ class Inference:
                 given[IGNORED] = ", ".join(ignored)
             call = self.call(request, model, request.path, _forwarded(request.body, asked, model.id), meter)
             if not asked.stream:
-                return await self.whole(call, lambda raw: _metered(raw, meter), given)
+                return await self.whole(call, lambda raw: _metered(raw, meter, usage_of), given)
             style = Style(KEEP_ALIVE, partial(openai_error_event, request_id=request.id))
             return await self.stream(call, lambda _: Relay(drop_usage=not asked.include_usage), style, given)
         except BaseException as error:
@@ -153,11 +176,13 @@ class Inference:
                 body = openai_chat.encode_request(msgspec.structs.replace(chat, max_tokens=left))
         return self.call(request, model, "/v1/chat/completions", body, meter)
 
-    async def whole(self, call: Call, finished: Callable[[bytes], bytes], given: dict[str, str]) -> Response:
+    async def whole(
+        self, call: Call, finished: Callable[[bytes], bytes], given: dict[str, str], *, limit: int = _ANSWER_LIMIT
+    ) -> Response:
         """A non-streamed answer: nothing goes out before it is whole, so any host may make it."""
 
         async def consume(lease: Lease, response: UpstreamResponse) -> Response:
-            body = finished(await response.read(_ANSWER_LIMIT))
+            body = finished(await response.read(limit))
             return Response(body=body, headers=_headers(given, lease, response))
 
         async with self._interruptions.scope():
@@ -263,7 +288,7 @@ def _forwarded(body: bytes, asked: head.Head, model: str) -> bytes:
     return head.replace_fields(body, fields) if fields else body
 
 
-def _metered(raw: bytes, meter: Meter) -> bytes:
+def _metered(raw: bytes, meter: Meter, usage: Callable[[bytes], Usage | None]) -> bytes:
     """The host's answer untouched, once it proved to be one."""
-    meter.usage = usage_of(raw)
+    meter.usage = usage(raw)
     return raw

@@ -34,6 +34,7 @@ def register(
     app.before(access.admit)
     app.post("/v1/chat/completions")(inference.chat)
     app.post("/v1/completions")(inference.completions)
+    app.post("/v1/embeddings")(inference.embeddings)
     app.post("/v1/messages")(inference.messages)
     app.post("/v1/responses")(responses.create)
     app.post("/v1/responses/input_tokens")(responses.input_tokens)

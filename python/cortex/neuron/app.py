@@ -47,7 +47,7 @@ class Neuron:
         self.app = app
         drain_seconds = config.drain_secs + CUT_SECONDS
         self.server = Server(app, config.host, config.port, drain_seconds=drain_seconds, setting="port", tls=tls)
-        self._drain = Drain(self.server, config.drain_secs, self.host.inference.interrupt)
+        self._drain = Drain(self.server, config.drain_secs, self.host.interrupt)
 
     async def _restart(self, _request: Request) -> Response:
         """End as on SIGTERM, once this answer is out."""

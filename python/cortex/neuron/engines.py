@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cortex.engine import EngineSampling
+from cortex.engine import Embedded, EngineSampling
 from cortex.errors import EngineFailed, TemplateFailed
 from cortex.neuron.progress import Progress
 from cortex.neuron.sizing import Header
@@ -113,6 +113,13 @@ class Facts(Protocol):
     @property
     def quantisation(self) -> str: ...
     @property
+    def kind(self) -> str:
+        """generate or embed."""
+        ...
+
+    @property
+    def dimensions(self) -> int | None: ...
+    @property
     def context_length(self) -> int: ...
     @property
     def weights_bytes(self) -> int: ...
@@ -167,6 +174,10 @@ class Engine(Protocol):
         """Closing it ends the sequence within one step. `prompt` is one that this engine made: of its own class."""
         ...
 
+    async def embed(self, texts: Any, *, dimensions: int | None = None) -> Embedded:
+        """The vectors of texts, which are prompts that this engine made; cancelling it ends the request."""
+        ...
+
     def stats(self) -> Stats: ...
 
     def abandon(self, reason: str) -> None:
@@ -195,8 +206,11 @@ class Engines(Protocol):
 
 
 async def prove(engine: Engine) -> None:
-    """Generate one token; raises EngineFailed where none comes, or not in time."""
+    """Generate one token, or embed one text; raises EngineFailed where nothing comes, or not in time."""
     prompt = await engine.encode_text("1")
+    if engine.facts.kind == "embed":
+        await _prove_embedding(engine, prompt)
+        return
     sampling = EngineSampling(max_tokens=1, temperature=0.0, ignore_eos=True)
     try:
         async with asyncio.timeout(_PROOF_SECONDS), aclosing(engine.generate(prompt, sampling)) as events:
@@ -206,6 +220,16 @@ async def prove(engine: Engine) -> None:
     if not endings or endings[0].completion_tokens != 1:
         why = endings[0].error or endings[0].reason if endings else "it has no end"
         raise EngineFailed(f"The first generation gave no token: {why}")
+
+
+async def _prove_embedding(engine: Engine, prompt: Prompt) -> None:
+    try:
+        async with asyncio.timeout(_PROOF_SECONDS):
+            made = await engine.embed([prompt])
+    except TimeoutError as exc:
+        raise EngineFailed(f"The first embedding was not there in {_PROOF_SECONDS:g} s.") from exc
+    if len(made.vectors) != 1:
+        raise EngineFailed("The first embedding gave no vector.")
 
 
 async def capabilities_of(engine: Engine) -> frozenset[str]:

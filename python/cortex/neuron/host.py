@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from cortex.config import NeuronConfig
 from cortex.neuron.devices import Devices, find_devices
+from cortex.neuron.embedding import Embedding
 from cortex.neuron.engines import Engines
 from cortex.neuron.events import EventHub
 from cortex.neuron.fetching import Fetching
@@ -67,6 +68,7 @@ class Host:
         self.preload = Preload(self.loads, config.default_models)
         self.status.activation = lambda: self.preload.activation
         self.inference = Inference(self.models, self.metrics, keep_alive_seconds=config.keep_alive_secs)
+        self.embedding = Embedding(self.models, self.metrics)
         self.tokens = Tokens(self.models, signing_key=self.inference.signing_key)
         stuck = config.harness.candle.stuck_secs
         self.watch = Watch(self.status, self.models, self.unloads, stuck_seconds=stuck)
@@ -80,10 +82,16 @@ class Host:
             await self.unloads.take_off(model, drain_seconds=request.drain_seconds, reason="asked")
         return UnloadResult(status="unloaded", model_id=model.id, revision=self.models.revision)
 
+    def interrupt(self) -> None:
+        """End what still runs."""
+        self.inference.interrupt()
+        self.embedding.interrupt()
+
     def begin_drain(self) -> None:
         """Refuse new requests and loads, and tell everyone who listens."""
         self.status.draining = True
         self.inference.draining = True
+        self.embedding.draining = True
         event = NeuronEvent(
             kind="draining", epoch=self.epoch, revision=self.models.revision, health=self.status.health()
         )

@@ -16,6 +16,7 @@ from cortex.errors import CortexError, ShuttingDown
 from cortex.http import Request, Response, Stream
 from cortex.neuron.answers import Answer, StreamedAnswer
 from cortex.neuron.completing import prepare_completion
+from cortex.neuron.kinds import require_generator
 from cortex.neuron.metrics import Meter, Metrics
 from cortex.neuron.models import Models, Serving
 from cortex.neuron.preparing import Lease, Prepared, prepare_chat, prepare_messages
@@ -68,6 +69,7 @@ class Inference:
             model, serving = self._models.serving(name)
             meter.model = model.id
             held.enter_context(self._models.lease(model))
+            require_generator(serving.engine, model.id)
             return serving
 
         try:

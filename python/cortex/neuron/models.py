@@ -20,7 +20,8 @@ import msgspec
 
 from cortex.errors import CortexError, ModelLoading, ModelNotFound, ServiceUnavailable
 from cortex.neuron.admission import Admission
-from cortex.neuron.engines import Engine
+from cortex.neuron.engines import Engine, Facts
+from cortex.neuron.kinds import words
 from cortex.protocol import LoadProgress, LoadRequest, ModelEntry
 from cortex.types import ModelState
 
@@ -92,8 +93,8 @@ class Model:
             error=self.error.message if self.error is not None else None,
             error_code=self.error.code if self.error is not None else None,
             context_length=facts.context_length if facts is not None else None,
-            max_input_tokens=facts.context_length - 1 if facts is not None else None,
-            capabilities=("text",) if loaded else (),
+            max_input_tokens=_longest_input(facts) if facts is not None else None,
+            capabilities=words(self.serving.engine) if loaded and self.serving is not None else (),
             architecture=facts.architecture if facts is not None else None,
         )
 
@@ -195,6 +196,11 @@ class Models:
         if progress != model.progress:
             model.progress = progress
             self._on_change(model.entry())
+
+
+def _longest_input(facts: Facts) -> int:
+    """An answer needs room for a token; an embedding has none."""
+    return facts.context_length - (facts.kind == "generate")
 
 
 def _loading(model: Model) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class NativeEngines:
             weights_bytes=found.weights_bytes,
             kv_bytes_per_token=found.kv_bytes_per_token,
             work_bytes=found.work_bytes,
+            embeds=found.kind == "embed",
         )
 
     async def load(self, plan: LoadPlan, progress: Progress) -> Engine:

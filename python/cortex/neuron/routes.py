@@ -39,6 +39,7 @@ def register(app: App, host: Host, access: Access) -> None:
     app.post("/v1/completions")(host.inference.completions)
     app.post("/v1/messages")(host.inference.messages)
     app.post("/v1/responses")(host.inference.responses)
+    app.post("/v1/embeddings")(host.embedding.embeddings)
     app.post("/v1/messages/count_tokens")(host.tokens.count_messages)
     app.post("/tokenize")(host.tokens.tokenize)
     app.post("/detokenize")(host.tokens.detokenize)

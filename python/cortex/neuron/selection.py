@@ -20,6 +20,7 @@ SIDECARS = (
     "chat_template.json",
     "modules.json",
     "1_Pooling/config.json",
+    "sentence_bert_config.json",
 )
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

@@ -12,13 +12,15 @@ _FRAGMENTATION = 20  # one part in so many
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model's file says before it is loaded; `context_length` is the longest it can, or as asked."""
+    """What a model's file says before it is loaded; `context_length` is the longest it can, or as asked. A model that
+    embeds keeps the texts of one pass only; an encoder keeps nothing."""
 
     architecture: str
     context_length: int
     weights_bytes: int
     kv_bytes_per_token: int
     work_bytes: int
+    embeds: bool = False
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,10 +46,13 @@ def choose_size(
     where its length was asked for. 3. Where that is more than is free, what is free, but not below the floor: then the
     reservation fails, and its numbers say by how much.
     """
+    if header.kv_bytes_per_token == 0:
+        kv_bytes = 0
     if kv_bytes is not None:  # 1.
         return _size(header, kv_bytes, kv_bytes)
     one = _tokens(header, header.context_length)
-    usual = min(one * min(max_sequences, _CONTEXTS), _KV_LIMIT)
+    contexts = 1 if header.embeds else _CONTEXTS
+    usual = min(one * min(max_sequences, contexts), _KV_LIMIT)
     floor = one if context_asked else min(one, _tokens(header, _FLOOR_TOKENS))
     usual = max(usual, floor)  # 2.
     room = free * _FRAGMENTATION // (_FRAGMENTATION + 1) - header.weights_bytes - header.work_bytes

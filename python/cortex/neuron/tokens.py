@@ -8,6 +8,7 @@ from cortex.dialects import anthropic, openai_chat
 from cortex.dialects.body import parse_body
 from cortex.dialects.neutral import ChatRequest, require_supported
 from cortex.http import Request, Response, json_response
+from cortex.neuron.kinds import require_generator
 from cortex.neuron.models import Models
 from cortex.neuron.preparing import encode_conversation
 
@@ -65,6 +66,7 @@ class Tokens:
         """The tokens of the rendered prompt, and the context they have to fit."""
         model, serving = self._models.serving(asked.model)
         with self._models.lease(model):
+            require_generator(serving.engine, model.id)
             prompt = await encode_conversation(serving.engine, require_supported(asked, serving.capabilities))
         return len(prompt), serving.engine.facts.context_length
 

@@ -153,9 +153,15 @@ impl Engine {
         clippy::needless_pass_by_value,
         reason = "what a Python sequence becomes"
     )]
-    fn embed(&self, py: Python<'_>, texts: Vec<PyRef<'_, Prompt>>) -> PyResult<u64> {
+    #[pyo3(signature = (texts, *, dimensions=None))]
+    fn embed(
+        &self,
+        py: Python<'_>,
+        texts: Vec<PyRef<'_, Prompt>>,
+        dimensions: Option<usize>,
+    ) -> PyResult<u64> {
         let texts: Vec<Vec<u32>> = texts.iter().map(|text| text.tokens.clone()).collect();
-        outside(py, || self.inner.embed(texts))
+        outside(py, || self.inner.embed(texts, dimensions))
     }
 
     fn cancel(&self, request: u64) {

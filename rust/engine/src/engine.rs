@@ -210,11 +210,16 @@ impl Engine {
         })
     }
 
-    /// Queue texts to be embedded and return the request's id; its one event has the vectors.
+    /// Queue texts to be embedded and return the request's id; its one event has the vectors. With `dimensions`, only
+    /// so many values at the front of each count, and these are brought to length 1.
     ///
     /// # Errors
     /// `InvalidField`, `InputTooLong`, `WrongKind`, `QueueFull`, `EngineFailed`.
-    pub fn embed(&self, texts: Vec<Vec<u32>>) -> Result<u64, EngineError> {
+    pub fn embed(
+        &self,
+        texts: Vec<Vec<u32>>,
+        dimensions: Option<usize>,
+    ) -> Result<u64, EngineError> {
         let Desk::Embed(shared) = &self.desk else {
             return Err(EngineError::WrongKind(
                 "the model generates text and makes no embeddings",
@@ -234,10 +239,17 @@ impl Engine {
                 });
             }
         }
+        let all = self.info.dimensions.unwrap_or_default();
+        let dimensions = dimensions.unwrap_or(all);
+        if dimensions == 0 || dimensions > all {
+            let reason = format!("{dimensions} is not between 1 and the model's {all}");
+            return Err(EngineError::field("dimensions", reason));
+        }
         let submitted = Instant::now();
         shared.mailbox.submit(|id| EmbedRequest {
             id,
             texts,
+            dimensions,
             submitted,
         })
     }

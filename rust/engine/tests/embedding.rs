@@ -91,7 +91,7 @@ fn check_batches(folder: &Path) {
     let mut small = load(folder, |options| options.step_tokens = Some(40));
     let requests: Vec<(u64, &[Vec<u32>])> = texts
         .chunks(2)
-        .map(|some| (small.engine.embed(some.to_vec()).unwrap(), some))
+        .map(|some| (small.engine.embed(some.to_vec(), None).unwrap(), some))
         .collect();
     let mut apart = Vec::new();
     for (request, some) in requests {
@@ -155,12 +155,41 @@ fn counts_and_facts_are_those_of_the_texts_and_the_model() {
 }
 
 #[test]
+fn fewer_dimensions_are_the_front_of_the_vector_at_length_1() {
+    let client = &mut load(&own_embedder(), |_| {});
+    let texts = vec![text(1, 12), text(2, 3)];
+    let whole = vectors(client, &texts);
+    let request = client.engine.embed(texts.clone(), Some(10)).unwrap();
+    let found = client.wait(request).vectors.unwrap();
+    assert_eq!((found.dimensions, found.values.len()), (10, 20));
+    for (short, whole) in found.values.chunks_exact(10).zip(&whole) {
+        let length = whole[..10]
+            .iter()
+            .map(|value| value * value)
+            .sum::<f32>()
+            .sqrt();
+        let expected: Vec<f32> = whole[..10].iter().map(|value| value / length).collect();
+        assert!(max_difference(short, &expected) < 1e-6);
+    }
+    for wrong in [0, 65] {
+        let refused = client.engine.embed(texts.clone(), Some(wrong)).unwrap_err();
+        assert!(matches!(
+            refused,
+            EngineError::InvalidField {
+                field: "dimensions",
+                ..
+            }
+        ));
+    }
+}
+
+#[test]
 fn a_model_is_asked_for_what_it_does() {
     let embedder = load(&own_embedder(), |_| {});
     let asked = embedder.engine.submit(vec![20], SamplingParams::greedy(1));
     assert!(matches!(asked, Err(EngineError::WrongKind(_))));
     let generator = load(&own_model(), |_| {});
-    let asked = generator.engine.embed(vec![vec![20]]);
+    let asked = generator.engine.embed(vec![vec![20]], None);
     assert!(matches!(asked, Err(EngineError::WrongKind(_))));
     assert_eq!(generator.engine.info().kind, ModelKind::Generate);
 }
@@ -170,7 +199,7 @@ fn what_cannot_be_embedded_is_refused_with_numbers() {
     let client = load(&own_embedder(), |options| {
         options.context_length = Some(100);
     });
-    let embed = |texts: Vec<Vec<u32>>| client.engine.embed(texts).unwrap_err();
+    let embed = |texts: Vec<Vec<u32>>| client.engine.embed(texts, None).unwrap_err();
     assert!(matches!(embed(vec![]), EngineError::InvalidField { .. }));
     assert!(matches!(
         embed(vec![vec![20], vec![]]),
@@ -197,7 +226,7 @@ fn more_requests_than_the_engine_takes_are_refused() {
         options.max_sequences = 1;
         options.max_waiting = 1;
     });
-    let ask = |client: &Client| client.engine.embed(vec![text(1, 400); 20]);
+    let ask = |client: &Client| client.engine.embed(vec![text(1, 400); 20], None);
     let (first, second) = (ask(&client).unwrap(), ask(&client).unwrap());
     assert!(matches!(
         ask(&client),
@@ -211,8 +240,8 @@ fn more_requests_than_the_engine_takes_are_refused() {
 #[test]
 fn a_cancelled_request_ends_and_the_others_go_on() {
     let mut client = load(&own_embedder(), |options| options.step_tokens = Some(64));
-    let long = client.engine.embed(vec![text(1, 500); 100]).unwrap();
-    let other = client.engine.embed(vec![text(2, 9)]).unwrap();
+    let long = client.engine.embed(vec![text(1, 500); 100], None).unwrap();
+    let other = client.engine.embed(vec![text(2, 9)], None).unwrap();
     client.engine.cancel(long);
     client.engine.cancel(long + 1000);
     let gone = client.wait(long);
@@ -230,7 +259,7 @@ fn a_cancelled_request_ends_and_the_others_go_on() {
 fn closing_ends_what_runs_and_takes_nothing_more() {
     let mut client = load(&own_embedder(), |_| {});
     let asked: Vec<u64> = (0..3)
-        .map(|n| client.engine.embed(vec![text(n, 500); 200]).unwrap())
+        .map(|n| client.engine.embed(vec![text(n, 500); 200], None).unwrap())
         .collect();
     client.engine.close();
     for request in asked {
@@ -239,7 +268,7 @@ fn closing_ends_what_runs_and_takes_nothing_more() {
             FinishReason::Cancelled
         );
     }
-    let late = client.engine.embed(vec![vec![20]]).unwrap_err();
+    let late = client.engine.embed(vec![vec![20]], None).unwrap_err();
     assert!(matches!(late, EngineError::EngineFailed(_)));
 }
 

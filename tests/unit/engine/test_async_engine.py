@@ -1,6 +1,7 @@
 """AsyncEngine over a fake native engine: order, cancellation, slow readers, many requests, death, close, errors."""
 
 import asyncio
+import struct
 import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -218,5 +219,46 @@ def test_an_engine_that_does_not_come_back_is_given_up() -> None:
                     await engine.close()
             native.comes_back.set()
             await engine.close()
+
+    asyncio.run(run())
+
+
+def test_texts_become_vectors_of_the_dimensions_asked_for() -> None:
+    async def run() -> None:
+        async with engine_over(FakeNativeEngine()) as engine:
+            made = await engine.embed([PROMPT, FakePrompt((4,))])  # type: ignore[list-item]
+            assert [list(struct.unpack("<2f", vector)) for vector in made.vectors] == [[3, 3], [1, 1]]
+            assert made.prompt_tokens == 4
+            short = await engine.embed([PROMPT], dimensions=1)
+            assert [bytes(vector) for vector in short.vectors] == [struct.pack("<f", 3)]
+
+    asyncio.run(run())
+
+
+def test_cancelling_an_embedding_cancels_the_request_and_a_death_ends_it() -> None:
+    async def run() -> None:
+        native = FakeNativeEngine(steps=0)
+        async with engine_over(native) as engine:
+            left, stays = asyncio.ensure_future(engine.embed([PROMPT])), asyncio.ensure_future(engine.embed([PROMPT]))
+            await submitted(engine, 2)
+            left.cancel()
+            await asyncio.wait([left])
+            assert (engine.stats().running, engine.stats().cancelled) == (1, 1)
+            native.die("out of registers")
+            with pytest.raises(EngineFailed, match="out of registers"):
+                await stays
+
+    asyncio.run(run())
+
+
+def test_closing_ends_an_embedding_and_takes_no_more() -> None:
+    async def run() -> None:
+        async with engine_over(FakeNativeEngine(steps=0)) as engine:
+            asked = asyncio.ensure_future(engine.embed([PROMPT]))
+            await submitted(engine, 1)
+            await engine.close()
+            for failing in (asked, engine.embed([PROMPT])):
+                with pytest.raises(EngineFailed, match="unloaded"):
+                    await failing
 
     asyncio.run(run())

@@ -12,6 +12,8 @@ pub(crate) struct EmbedRequest {
     pub id: u64,
     /// Tokens of each text; none is empty.
     pub texts: Vec<Vec<u32>>,
+    /// Values of each vector that count.
+    pub dimensions: usize,
     pub submitted: Instant,
 }
 
@@ -45,7 +47,7 @@ impl Active {
 
     /// Take the vector of the next text; the event that ends the request if it was the last, or has no direction.
     pub fn take(&mut self, vector: &[f32]) -> Option<Event> {
-        let Some(vector) = normalised(vector) else {
+        let Some(vector) = normalised(&vector[..self.request.dimensions]) else {
             let text = format!("the model gives no direction to input {}", self.done);
             return Some(self.end(FinishReason::Error(text)));
         };
@@ -59,7 +61,7 @@ impl Active {
         let whole = reason == FinishReason::Stop;
         let values = std::mem::take(&mut self.values);
         let vectors = whole.then(|| Vectors {
-            dimensions: values.len() / self.request.texts.len(),
+            dimensions: self.request.dimensions,
             values,
         });
         let now = Instant::now();

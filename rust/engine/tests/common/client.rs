@@ -102,7 +102,7 @@ impl Client {
     }
 
     pub fn embed(&mut self, texts: &[Vec<u32>]) -> Answer {
-        let request = self.engine.embed(texts.to_vec()).unwrap();
+        let request = self.engine.embed(texts.to_vec(), None).unwrap();
         self.wait(request)
     }
 
