@@ -44,7 +44,8 @@ pub fn grouped_matmul(
         .any(|group| group.matrix.multiplies_integers())
     {
         let quantised = &mut scratch.activations;
-        quantised.quantise(pool, x, first.cols(), first.level());
+        let rows: Vec<usize> = groups.iter().map(|group| group.rows.len()).collect();
+        quantised.quantise_parts(pool, x, (first.cols(), first.level()), &rows);
     }
     let output = Output {
         start: out.as_mut_ptr(),

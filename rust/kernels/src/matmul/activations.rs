@@ -72,6 +72,17 @@ pub(crate) fn panel_rows(level: SimdLevel, left: usize) -> usize {
 impl Activations {
     /// Quantise `x [m, cols]`; `cols` is a multiple of `GROUP`.
     pub fn quantise(&mut self, pool: &Pool, x: &[f32], cols: usize, level: SimdLevel) {
+        self.quantise_parts(pool, x, (cols, level), &[x.len() / cols]);
+    }
+
+    /// Quantise `x [m, cols]`, parts of so many rows each for itself: a panel begins with each.
+    pub fn quantise_parts(
+        &mut self,
+        pool: &Pool,
+        x: &[f32],
+        (cols, level): (usize, SimdLevel),
+        parts: &[usize],
+    ) {
         let groups = x.len() / GROUP;
         self.cols = cols;
         self.level = level;
@@ -86,17 +97,27 @@ impl Activations {
         } else {
             pool.threads()
         };
-        // Shares begin where panels do.
-        let rows = (x.len() / cols).div_ceil(threads).next_multiple_of(MOST);
+        let most_rows = (x.len() / cols).div_ceil(threads).next_multiple_of(MOST);
         let mut left = self.parts();
-        if threads == 1 {
-            return quantise_rows(x, cols, left, level);
+        let mut x = x;
+        let mut shares = Vec::new();
+        for &rows in parts {
+            let (mut own, rest) = x.split_at(rows * cols);
+            x = rest;
+            if threads == 1 {
+                let parts = left.split_off(own.len() / GROUP);
+                quantise_rows(own, cols, parts, level);
+                continue;
+            }
+            // Shares begin where panels do.
+            let most = most_rows * cols;
+            while !own.is_empty() {
+                let (share, rest) = own.split_at(most.min(own.len()));
+                own = rest;
+                let parts = left.split_off(share.len() / GROUP);
+                shares.push(Mutex::new(Some((share, parts))));
+            }
         }
-        let shares = x.chunks(rows * cols).map(|x| {
-            let parts = left.split_off(x.len() / GROUP);
-            Mutex::new(Some((x, parts)))
-        });
-        let shares: Vec<_> = shares.collect();
         pool.run(shares.len(), &|index| {
             let share = shares[index].lock().ok().and_then(|mut share| share.take());
             if let Some((x, parts)) = share {
