@@ -132,7 +132,7 @@ fn decoder(
     let step_tokens = options.step_tokens.unwrap_or(STEP_TOKENS);
     let decoder = DecoderEmbedder::new(decoder, cache, plan.blocks, pooling, step_tokens);
     Ok(Loaded {
-        embedder: Embedder::Decoder(decoder),
+        embedder: Embedder::Decoder(Box::new(decoder)),
         kv_bytes: plan.bytes,
         context_length: context_length.min(plan.context_length),
     })

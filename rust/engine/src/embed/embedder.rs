@@ -7,7 +7,7 @@ use crate::encoder::{Encoder, Stopped};
 /// Makes one vector a text.
 pub(crate) enum Embedder {
     Encoder(Encoder, Pooling),
-    Decoder(DecoderEmbedder),
+    Decoder(Box<DecoderEmbedder>),
 }
 
 /// Why a pass gave no vectors.

@@ -60,7 +60,7 @@ impl Active {
     pub fn end(&mut self, reason: FinishReason) -> Event {
         let whole = reason == FinishReason::Stop;
         let values = std::mem::take(&mut self.values);
-        let vectors = whole.then(|| Vectors {
+        let vectors = whole.then_some(Vectors {
             dimensions: self.request.dimensions,
             values,
         });
