@@ -61,7 +61,7 @@ pub(crate) fn assemble(
     let mut loaded = if encoder::is_encoder(&file)? {
         let encoder = Encoder::load_watched(&file, Arc::clone(&pool), state)?;
         Loaded {
-            embedder: Embedder::Encoder(encoder, pooling),
+            embedder: Embedder::Encoder(Box::new(encoder), pooling),
             kv_bytes: 0,
             context_length,
         }

@@ -6,7 +6,7 @@ use crate::encoder::{Encoder, Stopped};
 
 /// Makes one vector a text.
 pub(crate) enum Embedder {
-    Encoder(Encoder, Pooling),
+    Encoder(Box<Encoder>, Pooling),
     Decoder(Box<DecoderEmbedder>),
 }
 
