@@ -74,6 +74,7 @@ class FakeNeuron:
         self.load_error: CortexError | None = None
         self.has_events = True
         self.deaf = False
+        self.counts_bytes = False
         self.max_in_flight = 0  # 0 = it does not say
         self.restarts = False
         self.called_off: list[str] = []
@@ -281,6 +282,8 @@ class FakeNeuron:
         asked = msgspec.json.decode(request.body)
         self.bodies.append(request.body)
         self._loaded(asked["model"])
+        if self.counts_bytes:
+            return json_response({"count": len(request.body)})
         return json_response({"count": 11 + 100 * len(asked.get("tools", []))})
 
     async def _chat(self, request: Request) -> Response | Stream:

@@ -120,6 +120,21 @@ async def test_the_sdk_counts_tokens(gpt: openai.AsyncOpenAI, rig: Rig, beast: F
     assert beast.loads == []
 
 
+async def test_old_turns_are_left_out_where_the_client_wants_that(rig: Rig, beast: FakeNeuron) -> None:
+    """The scripted host counts bytes of the prompt when told to; its context is 4096."""
+    beast.counts_bytes = True
+    turns = [{"role": role, "content": f"{number} " * 200} for number in range(9) for role in ("user", "assistant")]
+    talk = [{"role": "developer", "content": "Rules."}, *turns, {"role": "user", "content": "And now?"}]
+    answer = await rig.post(RESPONSES, ask(input=talk, truncation="auto"))
+    assert (answer.status, answer.json["truncation"]) == (200, "auto")
+    sent = msgspec.json.decode(beast.bodies[-1])["messages"]
+    assert [sent[0]["content"], sent[-1]["content"]] == ["Rules.", "And now?"]
+    assert sent[1]["role"] == "user"
+    assert 3 < len(sent) < len(talk)
+    whole = await rig.post(RESPONSES, ask(input=talk[-3:], truncation="auto"))
+    assert (whole.status, len(msgspec.json.decode(beast.bodies[-1])["messages"])) == (200, 3)
+
+
 async def test_an_answer_that_was_cut_says_so(gpt: openai.AsyncOpenAI, beast: FakeNeuron) -> None:
     beast.script("alpha").reason = FinishReason.LENGTH
     answer = await gpt.responses.create(model="alpha", input="x", max_output_tokens=3)

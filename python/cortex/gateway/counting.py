@@ -10,6 +10,7 @@ import msgspec
 
 from cortex.dialects import anthropic, head, openai_chat
 from cortex.dialects.neutral import ChatRequest
+from cortex.dialects.shortening import shortened
 from cortex.errors import CortexError, ServiceUnavailable, UpstreamError
 from cortex.fleet.scheduler import Serve
 from cortex.gateway.board import Board
@@ -23,6 +24,8 @@ __all__ = ["ESTIMATE", "Counting"]
 
 ESTIMATE = "x-cortex-estimate"
 _BYTES_PER_TOKEN = 4
+_ANSWER_SHARE = 4  # so much of the context is left for the answer, at most
+_ROUNDS = 4
 
 
 _RAW = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -63,6 +66,25 @@ class Counting:
                 return counted, {}
         size = sum(len(bytes(raw)) for raw in prompt.values())
         return max(1, math.ceil(size / _BYTES_PER_TOKEN)), {ESTIMATE: "true"}
+
+    async def fitted(self, asked: ChatRequest, meter: Meter) -> ChatRequest:
+        """The request, without its oldest turns where it would not fit the model's context with room for an answer.
+        As it is where nobody knows the context."""
+        model = await self._dispatcher.model(asked.model)
+        entries = [host.models[model.id] for host in self._board.fleet.having(model.id)]
+        window = min((entry.context_length for entry in entries if entry.context_length), default=None)
+        if window is None:
+            return asked
+        room = window - min(asked.max_tokens or window, window // _ANSWER_SHARE)
+        for _ in range(_ROUNDS):
+            tokens, _ = await self.counted(asked, meter)
+            if tokens <= room:
+                break
+            fewer = shortened(asked.messages, 1 - room / tokens)
+            if fewer == asked.messages:
+                break
+            asked = msgspec.structs.replace(asked, messages=fewer)
+        return asked
 
     async def tokens(self, request: Request) -> Response:
         """`POST /tokenize` and `/detokenize`, by a host that has the model."""

@@ -47,6 +47,8 @@ class Responses:
         try:
             asked, previous = await self._read(request.body)
             model = await self._inference.model(asked.chat.model, meter)
+            if asked.shorten:
+                asked = msgspec.structs.replace(asked, chat=await self._counting.fitted(asked.chat, meter))
             call = self._inference.chat_call(request, model, asked.chat, meter)
             return await self._answer(call, _Answer(asked, previous, self._inference.signing_key))
         except BaseException as error:
@@ -103,7 +105,7 @@ class Responses:
             wire = await self._resolved(wire, self._store)
         keeps = self._store is not None and wire.store is not False
         key = self._inference.signing_key
-        asked = openai_responses.read_request(wire, signing_key=key, earlier=earlier, keeps=keeps)
+        asked = openai_responses.read_request(wire, signing_key=key, earlier=earlier, keeps=keeps, shortens=True)
         return asked, wire.previous_response_id
 
     async def _resolved(self, wire: ResponsesBody, store: ResponseStore) -> ResponsesBody:

@@ -37,7 +37,7 @@ class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `echo` are the fields that the answer repeats, `called_as` the tools whose name or kind differs for the client.
     `summarise`: thinking goes out as a summary (the client asked for one), else as reasoning text. `seal`: with
-    `encrypted_content`. `items` is the request's own input.
+    `encrypted_content`. `shorten`: old turns may be left out. `items` is the request's own input.
     """
 
     chat: ChatRequest
@@ -45,6 +45,7 @@ class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
     called_as: dict[str, CalledAs]
     summarise: bool
     seal: bool
+    shorten: bool
     items: tuple[dict[str, Any], ...]
 
 
@@ -52,8 +53,6 @@ def parse_request(body: bytes) -> ResponsesBody:
     """The body as it stands. Raises MalformedJson, InvalidField, UnsupportedParameter; `param` names the field."""
     wire = parse_body(_DECODER, body)
     refuse_given(wire, _REFUSED)
-    if wire.truncation == "auto":
-        raise UnsupportedParameter("`truncation` auto is not supported: nothing is left out here.", param="truncation")
     return wire
 
 
@@ -63,12 +62,16 @@ def read_request(
     signing_key: bytes = b"",
     earlier: Sequence[Mapping[str, Any]] | None = None,
     keeps: bool = False,
+    shortens: bool = False,
 ) -> ResponsesRequest:
     """The request in neutral words. Raises InvalidField, UnsupportedParameter, ChainingUnsupported.
 
     `signing_key` is the one that answers' thinking is sealed with. `earlier` are the items of the conversation that
-    `previous_response_id` names, None where answers are not kept. `keeps` is whether this answer will be.
+    `previous_response_id` names, None where answers are not kept. `keeps` is whether this answer will be. `shortens`:
+    the caller can leave out old turns when the client wants that.
     """
+    if wire.truncation == "auto" and not shortens:
+        raise UnsupportedParameter("`truncation` auto is not supported: nothing is left out here.", param="truncation")
     if wire.previous_response_id is not None and earlier is None:
         raise ChainingUnsupported(
             "`previous_response_id` is not supported: no answers are kept here.", param="previous_response_id"
@@ -89,6 +92,7 @@ def read_request(
         called_as=_still_there(called_as, tools),
         summarise=bool(wire.reasoning and (wire.reasoning.summary or wire.reasoning.generate_summary)),
         seal=_SEALED in (wire.include or ()),
+        shorten=wire.truncation == "auto",
         items=own,
     )
 
@@ -196,5 +200,5 @@ def _echo(wire: ResponsesBody, *, keeps: bool) -> dict[str, Any]:
         "tools": wire.tools or [],
         "top_logprobs": wire.top_logprobs or 0,
         "top_p": wire.top_p,
-        "truncation": "disabled",
+        "truncation": wire.truncation or "disabled",
     }
