@@ -1,7 +1,7 @@
 """Where a model fits: per device, live free memory less what is promised, first without and then with eviction."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -9,7 +9,20 @@ from cortex.config import ModelProfile
 from cortex.fleet.eviction import Candidate, Policy, candidates, choose_victims
 from cortex.fleet.state import MIB, Device, Fleet, Host
 
-__all__ = ["Plan", "available", "eligible_devices", "feasible", "needed_bytes", "plan", "plan_rank"]
+__all__ = [
+    "Plan",
+    "Promises",
+    "available",
+    "eligible_devices",
+    "feasible",
+    "needed_bytes",
+    "plan",
+    "plan_rank",
+    "promises",
+    "share_of",
+]
+
+Promises = Mapping[tuple[str, int], int]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,24 +50,30 @@ def eligible_devices(profile: ModelProfile, host: Host) -> list[Device]:
     return [device for device in host.devices if device.total_bytes >= floor]
 
 
-def feasible(fleet: Fleet, profile: ModelProfile, host: Host) -> bool:
-    """Whether the host could ever hold the model: 1. pinned hosts only, 2. enough devices, 3. each with room for its
-    share when empty."""
+def feasible(fleet: Fleet, profile: ModelProfile, host: Host, *, share: int | None = None) -> bool:
+    """Whether the host could ever hold the model: 1. pinned hosts only, 2. enough devices, each large enough and with
+    room for its share (`share_of`, if it is at hand) when empty."""
     if profile.pinned_on and host.name not in profile.pinned_on:  # 1.
         return False
-    devices = eligible_devices(profile, host)
-    if len(devices) < profile.min_devices:  # 2.
-        return False
-    share = _share(fleet, profile)
-    return sum(device.total_bytes >= share for device in devices) >= profile.min_devices  # 3.
+    least = max(share_of(fleet, profile) if share is None else share, (profile.min_device_vram_mb or 0) * MIB)
+    return sum([device.total_bytes >= least for device in host.devices]) >= profile.min_devices  # 2.
 
 
-def available(fleet: Fleet, host: Host, device: Device) -> int:
-    """Free bytes less promises. The host's own reservations and our load jobs mean the same loads: the larger counts.
-    Negative while victims of a running load are still there."""
+def promises(fleet: Fleet) -> Promises:
+    """What our load jobs have spoken for, by host and device."""
+    found: dict[tuple[str, int], int] = {}
+    for job in fleet.jobs.values():
+        for device in job.devices:
+            found[job.host, device] = found.get((job.host, device), 0) + job.share_bytes
+    return found
+
+
+def available(fleet: Fleet, host: Host, device: Device, promised: Promises | None = None) -> int:
+    """Free bytes less promises (`promises(fleet)`, if it is at hand). The host's own reservations and our load jobs
+    mean the same loads: the larger counts. Negative while victims of a running load are still there."""
     free = device.total_bytes if device.free_bytes is None else device.free_bytes
-    jobs = (job for job in fleet.jobs.values() if job.host == host.name and device.index in job.devices)
-    return free - max(device.reserved_bytes, sum(job.share_bytes for job in jobs))
+    ours = (promises(fleet) if promised is None else promised).get((host.name, device.index), 0)
+    return free - max(device.reserved_bytes, ours)
 
 
 def plan(
@@ -62,8 +81,9 @@ def plan(
 ) -> Plan | None:
     """The best place on this host, or None. 1. Free memory is enough. 2. Enough after eviction; among several sets of
     devices the one whose victims were used longest ago. `once_idle`: as if everyone who may be displaced were idle."""
-    share = _share(fleet, profile)
-    free = {device.index: available(fleet, host, device) for device in eligible_devices(profile, host)}
+    share = share_of(fleet, profile)
+    promised = promises(fleet)
+    free = {device.index: available(fleet, host, device, promised) for device in eligible_devices(profile, host)}
     order = candidates(fleet, host, policy, incoming=profile.id, now=now, once_idle=once_idle)
     plans = [
         made
@@ -85,7 +105,8 @@ def plan_rank(made: Plan) -> tuple[bool, float, int, int, str, tuple[int, ...]]:
     )
 
 
-def _share(fleet: Fleet, profile: ModelProfile) -> int:
+def share_of(fleet: Fleet, profile: ModelProfile) -> int:
+    """Bytes on each of the devices, 0 = nobody knows."""
     return math.ceil((needed_bytes(fleet, profile) or 0) / profile.min_devices)
 
 

@@ -7,8 +7,9 @@ import msgspec
 from cortex import errors
 from cortex.errors import CortexError
 from cortex.fleet.catalogue import Model
+from cortex.fleet.choosing import best_free_plan, best_plan
 from cortex.fleet.eviction import Policy
-from cortex.fleet.placement import Plan, feasible, needed_bytes, plan, plan_rank
+from cortex.fleet.placement import Plan, feasible, needed_bytes, plan, share_of
 from cortex.fleet.state import ON_THE_WAY, Duty, Failure, Fleet, Host, Reach
 from cortex.types import ModelState
 
@@ -139,19 +140,16 @@ def _serve(
     if model.listed and 0 < policy.replicate_after <= waiting and name not in fleet.jobs:  # c)
         others = [host for host in fleet.hosts.values() if host.loads and name not in host.models]
         fresh = [host for host in others if host.held_until <= now and not _resting(fleet, host, name, now)]
-        plans = [made for host in fresh if (made := _placed(fleet, model, host, policy, now)) and not made.evict]
-        if plans:
-            return Load(min(plans, key=plan_rank))
+        able = [host for host in fresh if feasible(fleet, model.profile, host)]
+        best_elsewhere = best_free_plan(fleet, model.profile, able)
+        if best_elsewhere is not None:
+            return Load(best_elsewhere)
     return Wait("place")  # d)
 
 
 def _clearly_busier(busy: int, least: int) -> bool:
     """Past an absolute and a relative margin: a prefix that is cached there is worth a short queue."""
     return busy > least + _BUSIER_BY and busy > least * _BUSIER_TIMES
-
-
-def _placed(fleet: Fleet, model: Model, host: Host, policy: Policy, now: float) -> Plan | None:
-    return plan(fleet, model.profile, host, policy, now=now) if feasible(fleet, model.profile, host) else None
 
 
 def _on_the_way(fleet: Fleet, serving: list[Host], model: str) -> Wait | None:
@@ -177,7 +175,8 @@ def _only_there(serving: list[Host], model: str) -> Reject:
 def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: float) -> Decision:
     """Steps 5 to 10."""
     profile = model.profile
-    could = [host for host in hosts if not host.devices or feasible(fleet, profile, host)]
+    share = share_of(fleet, profile)
+    could = [host for host in hosts if not host.devices or feasible(fleet, profile, host, share=share)]
     if not could:  # 5.
         return _impossible(fleet, model, hosts)
     there = [host for host in could if host.loads]
@@ -188,15 +187,25 @@ def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: f
     fresh = [host for host in there if not _resting(fleet, host, model.id, now)]
     if not fresh:  # 7.
         return _failed(fleet, there, model.id, now)
-    plans = [made for host in fresh if (made := plan(fleet, profile, host, policy, now=now)) is not None]
-    if plans:  # 8.
-        steady = [made for made in plans if fleet.hosts[made.host].held_until <= now]
-        return Load(min(steady or plans, key=plan_rank))
+    best = _best_plan(fleet, model, policy, fresh, now)
+    if best is not None:  # 8.
+        return Load(best)
     if any(plan(fleet, profile, host, policy, now=now, once_idle=True) is not None for host in fresh):  # 9.
         return Wait("room")
     needed = needed_bytes(fleet, profile) or 0
     message = f"{model.id} needs {_mib(needed)}, and models that may not be evicted hold the memory."  # 10.
     return Reject(kind=errors.InsufficientMemory, message=message, retry_after=10.0, extras={"needed_bytes": needed})
+
+
+def _best_plan(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: float) -> Plan | None:
+    """On steady hosts before those that flap."""
+    steady = [host for host in hosts if host.held_until <= now]
+    best = best_plan(fleet, model.profile, steady, policy, now=now)
+    return (
+        best
+        if best is not None or len(steady) == len(hosts)
+        else best_plan(fleet, model.profile, hosts, policy, now=now)
+    )
 
 
 def _impossible(fleet: Fleet, model: Model, hosts: list[Host]) -> Reject:

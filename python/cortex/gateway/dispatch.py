@@ -27,6 +27,7 @@ __all__ = ["Dispatcher", "Lease", "loading_state"]
 
 _TICK_SECONDS = 1.0  # what changes by the clock alone (a minimum stay that ends) is looked at so often
 _CONTACT_SECONDS = 5.0
+_ROOM_SECONDS = 0.02
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -163,6 +164,8 @@ class Dispatcher:
                 if left <= 0:
                     raise too_long()
                 await self._board.changed(min(left, _TICK_SECONDS))
+                if reason == "room":  # a look at all hosts: not with every sign of one of them
+                    await asyncio.sleep(_ROOM_SECONDS)
 
 
 def _all_met(fleet: Fleet) -> bool:

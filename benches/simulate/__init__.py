@@ -1,0 +1,1 @@
+"""A simulated fleet under the real policy: seeded, pure, without a clock of its own."""
