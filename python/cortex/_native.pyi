@@ -56,7 +56,7 @@ class Grammar:
 
 @final
 class Ending:
-    """How one request ended. `reason` is stop, length, cancelled or error."""
+    """How one request ended. `reason` is stop, length, tool_calls, cancelled or error."""
 
     @property
     def reason(self) -> str: ...
@@ -69,6 +69,8 @@ class Ending:
     @property
     def completion_tokens(self) -> int: ...
     @property
+    def reasoning_tokens(self) -> int: ...
+    @property
     def cached_tokens(self) -> int: ...
     @property
     def queue_seconds(self) -> float: ...
@@ -79,12 +81,17 @@ class Ending:
 
 @final
 class Event:
-    """What one engine step made for one request: text that may be shown, and how many tokens it stands for."""
+    """What one engine step made for one request: what may be shown, and how many tokens it stands for."""
 
     @property
     def request(self) -> int: ...
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """Text of an answer that is not taken apart."""
+    @property
+    def pieces(self) -> list[tuple[str, int | None, str]]:
+        """Parts of one that is: text, reasoning, call (the text is the function's name) or arguments (a stretch of
+        JSON); the number counts the calls of the answer."""
     @property
     def tokens(self) -> int: ...
     @property
@@ -107,8 +114,8 @@ class Engine:
     def info(self) -> str:
         """JSON: architecture, name, quantisation, kind (generate or embed), dimensions (of an embedding, else null),
         context_length (as limited by memory), vocab, weights_bytes, kv_bytes, kv_block_tokens, threads, simd,
-        has_chat_template, defaults{temperature, top_k, top_p, min_p, repetition_penalty}; a default is null where the
-        publisher says nothing.
+        has_chat_template, tool_format (null where the template tells none), thinks, defaults{temperature, top_k, top_p,
+        min_p, repetition_penalty}; a default is null where the publisher says nothing.
         """
     def encode_chat(
         self,
@@ -154,9 +161,11 @@ class Engine:
         logprobs: int | None = None,
         prompt_logprobs: int | None = None,
         grammar: Grammar | None = None,
+        parsing: bytes | None = None,
     ) -> int:
         """Queue a request, return its id. `logprobs` and `prompt_logprobs` are how many alternatives a token has;
-        with the latter `max_tokens` may be 0.
+        with the latter `max_tokens` may be 0. With `parsing` the answer is told in pieces: JSON with tools[{name,
+        parameters}], single (the first call ends it) and forced (the grammar makes it a bare JSON call).
 
         Raises QueueFull, ContextLengthExceeded, InvalidField, EngineFailed.
         """

@@ -44,6 +44,8 @@ class Facts:
     kind: str = "generate"
     dimensions: int | None = None
     has_chat_template: bool = True
+    tool_format: str | None = None
+    thinks: bool = False
     weights_bytes: int = 0
     kv_bytes: int = 0
     defaults: Defaults = Defaults()
@@ -69,6 +71,7 @@ class Ending:
     error: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
     cached_tokens: int = 0
     queue_seconds: float = 0.0
     prefill_seconds: float = 0.01
@@ -79,6 +82,7 @@ class Ending:
 class Event:
     text: str = ""
     tokens: int = 1
+    pieces: tuple[tuple[str, int | None, str], ...] = ()
     logprobs: str | None = None
     prompt_logprobs: str | None = None
     ending: Ending | None = None
@@ -97,14 +101,20 @@ class Prompt:
 
 @dataclass
 class Script:
-    """How a model answers: `pieces` up to the first stop string, a pause at `gate_at`, an error ending at `fail_at`."""
+    """How a model answers: `pieces` up to the first stop string, a pause at `gate_at`, an error ending at `fail_at`.
+
+    Or `parts`, where the answer is one to be taken apart: those of each token.
+    """
 
     pieces: tuple[str, ...] = PIECES
+    parts: tuple[tuple[tuple[str, int | None, str], ...], ...] = ()
+    thought_tokens: int = 0
     gate_at: int | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     fail_at: int | None = None
     refuse: CortexError | None = None
     refuse_grammar: str | None = None
+    refuse_once: bool = False
 
 
 def _refuse_far_too_long(text: str, most_tokens: int | None) -> None:
@@ -114,13 +124,24 @@ def _refuse_far_too_long(text: str, most_tokens: int | None) -> None:
         raise ContextLengthExceeded(f"at least {fewest} tokens", extras={"prompt_tokens": fewest, "limit": most_tokens})
 
 
+@dataclass(frozen=True)
+class Template:
+    """What a chat template honours; `switches` are the arguments that make a difference."""
+
+    shows_tools: bool = True
+    takes_system: bool = True
+    switches: tuple[str, ...] = ()
+
+
 class FakeEngine:
     """One loaded model. `asked` are the samplings it was given, `running` its sequences, `cancelled` how many were."""
 
-    def __init__(self, facts: Facts, script: Script, *, shows_tools: bool = True) -> None:
+    def __init__(self, facts: Facts, script: Script, template: Template) -> None:
         self.facts = facts
         self.script = script
-        self.shows_tools = shows_tools
+        self.shows_tools = template.shows_tools
+        self.takes_system = template.takes_system
+        self.switches = template.switches
         self.state = Stats()
         self.asked: list[EngineSampling] = []
         self.compiled: list[tuple[str, str]] = []
@@ -146,8 +167,11 @@ class FakeEngine:
         if any(turn["content"] == "unrenderable" for turn in turns):
             raise TemplateFailed("the template refused the conversation")
         options = msgspec.json.decode(kwargs) if kwargs else {}
+        if not self.takes_system and turns[0]["role"] == "system":
+            raise TemplateFailed("no system text")
         self.rendered.append({"messages": turns, "tools": msgspec.json.decode(tools) if tools else None, **options})
         text = "".join(f"<{turn['role']}>{turn['content']}" for turn in turns)
+        text += "".join(str(options[name]) for name in self.switches if name in options)
         _refuse_far_too_long(text, most_tokens)
         return Prompt([*text.encode(), *(tools or b"" if self.shows_tools else b"")])
 
@@ -166,6 +190,10 @@ class FakeEngine:
         script = self.script
         if script.refuse is not None:
             raise script.refuse
+        if script.parts and sampling.parsing is not None:
+            for event in _told(script, len(prompt)):
+                yield event
+            return
         self._count(+1)
         finished = False
         try:
@@ -198,8 +226,10 @@ class FakeEngine:
 
     async def compile(self, kind: str, text: str) -> Any:
         self.compiled.append((kind, text))
-        if self.script.refuse_grammar is not None:
-            raise InvalidField(f"grammar: {self.script.refuse_grammar}", param="grammar")
+        if (reason := self.script.refuse_grammar) is not None:
+            if self.script.refuse_once:
+                self.script.refuse_grammar = None
+            raise InvalidField(f"grammar: {reason}", param="grammar")
         return (kind, text)
 
     async def embed(self, texts: Sequence[Prompt], *, dimensions: int | None = None) -> Embedded:
@@ -251,6 +281,18 @@ class FakeEngine:
         self.changed.set()
 
 
+def _told(script: Script, prompt_tokens: int) -> list[Event]:
+    """An answer in parts."""
+    called = any(kind == "call" for parts in script.parts for kind, _, _ in parts)
+    ending = Ending(
+        "tool_calls" if called else "stop",
+        prompt_tokens=prompt_tokens,
+        completion_tokens=len(script.parts),
+        reasoning_tokens=script.thought_tokens,
+    )
+    return [*(Event(pieces=parts) for parts in script.parts), Event(tokens=0, ending=ending)]
+
+
 def _event(piece: str, sampling: EngineSampling, prompt: Any) -> Event:
     """A piece with what was asked about it: each piece is one token, each byte of a prompt is one."""
     said = scored = None
@@ -296,7 +338,7 @@ class FakeEngines:
         self.load_error: CortexError | None = None
         self.plans: list[LoadPlan] = []
         self.loaded: dict[str, FakeEngine] = {}
-        self.shows_tools = True
+        self.template = Template()
         self.cancelled = 0
 
     def script(self, model: str) -> Script:
@@ -336,7 +378,7 @@ class FakeEngines:
         stem = plan.path.stem
         weights = self.sizes.get(stem, 40) * MIB
         facts = replace(self.facts, weights_bytes=weights, kv_bytes=plan.kv_bytes)
-        engine = FakeEngine(facts, self.script(stem), shows_tools=self.shows_tools)
+        engine = FakeEngine(facts, self.script(stem), self.template)
         self.loaded[stem] = engine
         return engine
 

@@ -34,6 +34,7 @@ class FakeEnding:
     completion_tokens: int
     error: str | None = None
     stop_string: str | None = None
+    reasoning_tokens: int = 0
     cached_tokens: int = 0
     queue_seconds: float = 0.0
     prefill_seconds: float = 0.0
@@ -47,6 +48,7 @@ class FakeEvent:
     request: int
     text: str = ""
     tokens: int = 0
+    pieces: tuple[tuple[str, int | None, str], ...] = ()
     logprobs: str | None = None
     prompt_logprobs: str | None = None
     vectors: bytes | None = None

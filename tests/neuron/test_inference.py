@@ -135,17 +135,6 @@ async def test_tool_arguments_are_objects_in_the_template(rig: Rig) -> None:
     assert rig.engine().rendered[-1]["tools"] is None
 
 
-async def test_tools_that_a_template_does_not_show_are_named_as_ignored(tmp_path: Path) -> None:
-    engines = FakeEngines()
-    engines.shows_tools = False
-    tool = {"type": "function", "function": {"name": "look"}}
-    async with running(tmp_path, engines=engines) as rig:
-        await rig.load()
-        answer = await rig.chat(tools=[tool], user="me")
-        assert (await rig.chat(tools=[tool], tool_choice="required")).error["param"] == "tool_choice"
-    assert answer.headers["x-cortex-ignored"] == "user, tools"
-
-
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

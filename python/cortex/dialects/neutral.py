@@ -29,6 +29,11 @@ __all__ = [
 ]
 
 
+# What the dialects call `effort`: named as ignored until an engine honours it.
+_EFFORT_FIELDS = ("output_config.effort", "reasoning.effort", "reasoning_effort")
+_SWITCHES = ("enable_thinking", "thinking")
+
+
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call the model made; `arguments` is the JSON text as it stands on the wire."""
 
@@ -80,6 +85,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `tool_choice` is auto, none, required or the name of a function (as `function:NAME`).
     `response_format` and `structure` (the same in vLLM's words, which go further) exclude each other.
+    `effort` is how much to think, in the client's word for it.
     `ignored` names accepted fields without meaning here, for the header `x-cortex-ignored`.
     """
 
@@ -102,6 +108,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool = False
     top_logprobs: int | None = None
     thinking: bool | None = None
+    effort: str | None = None
     template_kwargs: dict[str, Any] | None = None
     ignored: tuple[str, ...] = ()
 
@@ -154,10 +161,12 @@ ChatEvent = TextDelta | ReasoningDelta | ToolCallDelta | Ended | Failed
 def require_supported(request: ChatRequest, capabilities: frozenset[str]) -> ChatRequest:
     """The request an engine with these capabilities runs, or UnsupportedParameter naming the field it cannot honour.
 
-    Capabilities: `n`, `logprobs`, `logit_bias`, `structured`, `images`, `reasoning`, `tools` (calls are parsed) and
-    `tools_template` (calls are not parsed, but the model's template shows the tools).
+    Capabilities: `n`, `logprobs`, `logit_bias`, `structured`, `images`, `reasoning` (the model thinks), its switch
+    (`enable_thinking` or `thinking`), `reasoning_effort`, `tools` (calls are parsed) and `tools_template` (calls are
+    not parsed, but the model's template shows the tools).
     1. A field that changes the answer and has no capability is refused.
-    2. An explicit wish to think is dropped and named in `ignored` where the model cannot think: agents always ask.
+    2. A wish to think, or not to, or how much, is dropped and named in `ignored` where the model has no choice: agents
+       always ask. A model that thinks anyway fulfils the wish to, and one that never does the wish not to.
     3. Tools without `tools`: a forced call is refused; else they stay if the template shows them and may be used,
        and are dropped and named in `ignored` otherwise.
     """
@@ -174,9 +183,20 @@ def require_supported(request: ChatRequest, capabilities: frozenset[str]) -> Cha
             raise UnsupportedParameter(f"The model cannot honour `{field}` here; leave it out.", param=field)
     if "images" not in capabilities:
         _refuse_images(request.messages)
-    if request.thinking and "reasoning" not in capabilities:  # 2.
-        request = msgspec.structs.replace(request, thinking=None, ignored=(*request.ignored, "thinking"))
-    return _fit_tools(request, capabilities)  # 3.
+    return _fit_tools(_fit_thinking(request, capabilities), capabilities)  # 2. and 3.
+
+
+def _fit_thinking(request: ChatRequest, capabilities: frozenset[str]) -> ChatRequest:
+    ignored = request.ignored
+    switched = not capabilities.isdisjoint(_SWITCHES)
+    thinking, effort = request.thinking, request.effort
+    if thinking is not None and not switched and thinking is not ("reasoning" in capabilities):
+        thinking, ignored = None, (*ignored, "thinking")
+    if "reasoning_effort" in capabilities:
+        ignored = tuple(name for name in ignored if effort is None or name not in _EFFORT_FIELDS)
+    else:
+        effort = None
+    return msgspec.structs.replace(request, thinking=thinking, effort=effort, ignored=ignored)
 
 
 def _refuse_images(messages: tuple[Message, ...]) -> None:

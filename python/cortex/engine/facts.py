@@ -46,7 +46,10 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model. `context_length` is what model, option and KV memory leave; sizes are bytes. `dimensions` are the
-    values of one embedding, None for a model that generates."""
+    values of one embedding, None for a model that generates.
+
+    `tool_format` is how the model writes calls, as far as its template tells; `thinks`: it thinks aloud.
+    """
 
     architecture: str
     name: str
@@ -62,6 +65,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     simd: str
     has_chat_template: bool
     defaults: Defaults
+    tool_format: str | None = None
+    thinks: bool = False
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):

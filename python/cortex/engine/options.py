@@ -27,7 +27,9 @@ class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):
     """How to choose tokens and when to end; the defaults change nothing. `temperature` 0 is greedy.
 
     `logprobs` and `prompt_logprobs` are how many alternatives each token shall have (0 = only itself); with the latter
-    `max_tokens` may be 0. `stop_token_ids` count also with `ignore_eos`.
+    `max_tokens` may be 0. `stop_token_ids` count also with `ignore_eos`. With `parsing` the answer is told as thoughts,
+    text and tool calls: JSON with `tools` (name and parameters of each), `single` (the first call ends the answer) and
+    `forced` (a grammar makes it a call).
     """
 
     max_tokens: int
@@ -47,3 +49,4 @@ class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     grammar: _native.Grammar | None = None
+    parsing: bytes | None = None

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from cortex.engine import Embedded, EngineSampling
-from cortex.errors import EngineFailed, TemplateFailed
+from cortex.errors import EngineFailed
 from cortex.neuron.progress import Progress
 from cortex.neuron.sizing import Header
 from cortex.protocol import LoadRequest
@@ -24,14 +24,10 @@ __all__ = [
     "Prompt",
     "Resolver",
     "Stats",
-    "capabilities_of",
     "prove",
 ]
 
-_ALWAYS = frozenset({"n", "logprobs", "logit_bias", "structured"})  # what the engine does with every model
 _PROOF_SECONDS = 300.0
-_PROBE = b'[{"role":"user","content":"x"}]'
-_PROBE_TOOLS = b'[{"type":"function","function":{"name":"probe","description":"d","parameters":{"type":"object"}}}]'
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +51,7 @@ class Prompt(Protocol):
 
 
 class Ending(Protocol):
-    """How a sequence ended; `reason` is stop, length, cancelled or error."""
+    """How a sequence ended; `reason` is stop, length, tool_calls, cancelled or error."""
 
     @property
     def reason(self) -> str: ...
@@ -67,6 +63,8 @@ class Ending(Protocol):
     def prompt_tokens(self) -> int: ...
     @property
     def completion_tokens(self) -> int: ...
+    @property
+    def reasoning_tokens(self) -> int: ...
     @property
     def cached_tokens(self) -> int: ...
     @property
@@ -80,6 +78,8 @@ class Event(Protocol):
 
     @property
     def text(self) -> str: ...
+    @property
+    def pieces(self) -> Sequence[tuple[str, int | None, str]]: ...
     @property
     def tokens(self) -> int: ...
     @property
@@ -127,6 +127,10 @@ class Facts(Protocol):
     def kv_bytes(self) -> int: ...
     @property
     def has_chat_template(self) -> bool: ...
+    @property
+    def tool_format(self) -> str | None: ...
+    @property
+    def thinks(self) -> bool: ...
     @property
     def defaults(self) -> _Defaults: ...
 
@@ -230,16 +234,3 @@ async def _prove_embedding(engine: Engine, prompt: Prompt) -> None:
         raise EngineFailed(f"The first embedding was not there in {_PROOF_SECONDS:g} s.") from exc
     if len(made.vectors) != 1:
         raise EngineFailed("The first embedding gave no vector.")
-
-
-async def capabilities_of(engine: Engine) -> frozenset[str]:
-    """What requests may ask for beyond text, as `dialects.neutral.require_supported` names it: whether the model's
-    template shows tools is seen by rendering it with and without."""
-    if not engine.facts.has_chat_template:
-        return _ALWAYS
-    try:
-        plain = await engine.encode_chat(_PROBE, tools=None, kwargs=None)
-        shown = await engine.encode_chat(_PROBE, tools=_PROBE_TOOLS, kwargs=None)
-    except TemplateFailed:
-        return _ALWAYS
-    return _ALWAYS | {"tools_template"} if plain.tokens() != shown.tokens() else _ALWAYS

@@ -13,6 +13,7 @@ from cortex.engine import EngineSampling
 from cortex.errors import ContextLengthExceeded, EngineFailed, InvalidField
 from cortex.neuron.engines import Ending, Engine, Facts, Prompt
 from cortex.neuron.metrics import Meter
+from cortex.neuron.telling import Told
 from cortex.types import FinishReason, Usage
 
 __all__ = ["Limits", "Output", "check_length", "compile_structure", "engine_sampling", "generate"]
@@ -33,11 +34,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer must look like, and what is told of its tokens: how many alternatives, None = nothing."""
+    """What an answer must look like, what is told of its tokens (how many alternatives, None = nothing), and how it is
+    taken apart (`EngineSampling.parsing`)."""
 
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     grammar: Any = None
+    parsing: bytes | None = None
 
 
 def check_length(prompt: Prompt, limit: int) -> None:
@@ -92,6 +95,7 @@ def engine_sampling(
         logprobs=output.logprobs,
         prompt_logprobs=output.prompt_logprobs,
         grammar=output.grammar,
+        parsing=output.parsing,
     )
 
 
@@ -104,15 +108,23 @@ def _biases(asked: Sampling) -> tuple[tuple[int, float], ...]:
 
 
 async def generate(
-    engine: Engine, prompt: Prompt, sampling: EngineSampling, meter: Meter, *, choice: int = 0, echo: str = ""
+    engine: Engine,
+    prompt: Prompt,
+    sampling: EngineSampling,
+    meter: Meter,
+    *,
+    choice: int = 0,
+    echo: str = "",
+    call_prefix: str = "call_",
 ) -> AsyncGenerator[ChatEvent, None]:
     """One sequence, up to its `Ended` or `Failed`; closing it cancels the sequence in the engine. Metered either way.
 
     The tokens of a prompt are counted once, with its first `choice`. `echo` is the prompt's text where its log
-    probabilities are asked for.
+    probabilities are asked for, `call_prefix` what the ids of tool calls begin with.
     Raises what the engine raises when it refuses the sequence.
     """
     made, ended = 0, False
+    told = Told(call_prefix)
     try:
         async with aclosing(engine.generate(prompt, sampling)) as events:
             async for event in events:
@@ -121,8 +133,8 @@ async def generate(
                     made += event.tokens
                 if event.prompt_logprobs is not None:
                     yield TextDelta(echo, 0, parse_logprobs(event.prompt_logprobs))
-                if event.text or event.logprobs is not None:
-                    yield TextDelta(event.text, event.tokens, parse_logprobs(event.logprobs))
+                for part in told.parts(event):
+                    yield part
                 if event.ending is not None:
                     ended = True
                     yield _end(event.ending, meter, choice)
@@ -136,6 +148,7 @@ def _end(ending: Ending, meter: Meter, choice: int) -> Ended | Failed:
     usage = Usage(
         prompt_tokens=0 if choice else ending.prompt_tokens,
         completion_tokens=ending.completion_tokens,
+        reasoning_tokens=ending.reasoning_tokens,
         cached_tokens=0 if choice else ending.cached_tokens,
     )
     meter.sequence(usage, queue_seconds=ending.queue_seconds, decode_seconds=ending.decode_seconds)

@@ -9,9 +9,11 @@ TEXT = "text"
 EMBEDDINGS = "embeddings"
 
 
-def words(engine: Engine) -> tuple[str, ...]:
-    """What the model is good for, as lists of models show it."""
-    return (EMBEDDINGS,) if engine.facts.kind == "embed" else (TEXT,)
+def words(engine: Engine, capabilities: frozenset[str]) -> tuple[str, ...]:
+    """What the model is good for, as lists of models show it: its kind, and what people choose a model by."""
+    if engine.facts.kind == "embed":
+        return (EMBEDDINGS,)
+    return (TEXT, *(name for name in ("tools", "reasoning", "structured") if name in capabilities))
 
 
 def require_generator(engine: Engine, model: str) -> None:

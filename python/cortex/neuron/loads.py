@@ -17,10 +17,11 @@ from cortex.config import NeuronConfig
 from cortex.errors import CortexError, ModelBusy, PlanStale, ServiceUnavailable, ShuttingDown
 from cortex.neuron.admission import Admission
 from cortex.neuron.devices import MIB
-from cortex.neuron.engines import Engine, Engines, LoadPlan, Resolver, capabilities_of, prove
+from cortex.neuron.engines import Engine, Engines, LoadPlan, Resolver, prove
 from cortex.neuron.load_request import check_plan, check_request, check_same
 from cortex.neuron.metrics import Metrics
 from cortex.neuron.models import ON_THE_WAY, Model, Models, Serving
+from cortex.neuron.probing import capabilities_of
 from cortex.neuron.progress import Progress
 from cortex.neuron.sizing import Size, actual_size, choose_size
 from cortex.neuron.unloads import Unloads

@@ -94,9 +94,13 @@ class Model:
             error_code=self.error.code if self.error is not None else None,
             context_length=facts.context_length if facts is not None else None,
             max_input_tokens=_longest_input(facts) if facts is not None else None,
-            capabilities=words(self.serving.engine) if loaded and self.serving is not None else (),
+            capabilities=self._capabilities() if loaded else (),
             architecture=facts.architecture if facts is not None else None,
         )
+
+    def _capabilities(self) -> tuple[str, ...]:
+        serving = self.serving
+        return words(serving.engine, serving.capabilities) if serving is not None else ()
 
 
 class Models:

@@ -4,19 +4,22 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from cortex.dialects import anthropic, openai_chat
 from cortex.dialects.neutral import ChatEvent, ChatRequest, Sampling, require_supported
 from cortex.dialects.structured import structure_of_format
+from cortex.errors import InvalidField
 from cortex.neuron.answers import Encoder, Start
+from cortex.neuron.calling import call_structure, is_forced, parsing_of
 from cortex.neuron.engines import Engine, Prompt
 from cortex.neuron.generation import Limits, Output, compile_structure, engine_sampling, generate
 from cortex.neuron.metrics import Meter
 from cortex.neuron.models import Serving
-from cortex.neuron.prompts import template_kwargs, template_messages, template_tools
+from cortex.neuron.probing import SWITCHES
+from cortex.neuron.prompts import PromptStyle, template_kwargs, template_messages, template_tools
 
 __all__ = [
     "ChatEncoder",
@@ -108,15 +111,19 @@ async def prepare_messages(body: bytes, lease: Lease, meter: Meter, *, signing_k
     def whole(sequences: Sequence[Sequence[ChatEvent]]) -> bytes:
         return anthropic.encode_response(sequences[0], id=id_, model=asked.model, signing_key=signing_key)
 
-    return await prepare(asked, lease, meter, encoder, whole)
+    return await prepare(asked, lease, meter, encoder, whole, call_prefix="toolu_")
 
 
-async def encode_conversation(engine: Engine, asked: ChatRequest, *, most_tokens: int | None = None) -> Prompt:
+async def encode_conversation(serving: Serving, asked: ChatRequest, *, most_tokens: int | None = None) -> Prompt:
     """The rendered and tokenised prompt. Far more than `most_tokens` are refused before they are counted.
 
     Raises TemplateFailed, InvalidField, ContextLengthExceeded."""
-    return await engine.encode_chat(
-        template_messages(asked), tools=template_tools(asked), kwargs=template_kwargs(asked), most_tokens=most_tokens
+    style = PromptStyle(capabilities=serving.capabilities, tool_format=serving.engine.facts.tool_format)
+    return await serving.engine.encode_chat(
+        template_messages(asked, style),
+        tools=template_tools(asked, style),
+        kwargs=template_kwargs(asked, style),
+        most_tokens=most_tokens,
     )
 
 
@@ -133,15 +140,20 @@ async def prepare(
     meter: Meter,
     encoder: Callable[[int], Encoder],
     whole: Callable[[Sequence[Sequence[ChatEvent]]], bytes],
+    *,
+    call_prefix: str = "call_",
 ) -> Prepared:
-    """A chat request of any dialect, which `encoder` (given the prompt's tokens) and `whole` write the answer in."""
+    """A chat request of any dialect, which `encoder` (given the prompt's tokens) and `whole` write the answer in; the
+    ids of tool calls begin with `call_prefix`."""
     serving = lease(asked.model)
     asked = require_supported(asked, serving.capabilities)
     most = serving.engine.facts.context_length - 1
-    prompt = await encode_conversation(serving.engine, asked, most_tokens=most)
+    if is_forced(asked) and asked.thinking is None and serving.capabilities.intersection(SWITCHES):
+        asked = msgspec.structs.replace(asked, thinking=False)  # the grammar leaves no room for a thought
+    prompt = await encode_conversation(serving, asked, most_tokens=most)
     return Prepared(
         serving=serving,
-        starts=await _starts(serving.engine, prompt, asked, meter),
+        starts=await _starts(serving.engine, prompt, asked, meter, call_prefix),
         prompt_tokens=len(prompt),
         ignored=asked.ignored,
         encoder=encoder(len(prompt)) if asked.stream else None,
@@ -149,7 +161,9 @@ async def prepare(
     )
 
 
-async def _starts(engine: Engine, prompt: Prompt, asked: ChatRequest, meter: Meter) -> tuple[Start, ...]:
+async def _starts(
+    engine: Engine, prompt: Prompt, asked: ChatRequest, meter: Meter, call_prefix: str
+) -> tuple[Start, ...]:
     """What starts each choice. Raises ContextLengthExceeded, InvalidField."""
     limits = Limits(
         max_tokens=asked.max_tokens,
@@ -158,14 +172,24 @@ async def _starts(engine: Engine, prompt: Prompt, asked: ChatRequest, meter: Met
         stop=asked.stop,
         stop_token_ids=asked.stop_token_ids,
     )
-    structure = asked.structure or structure_of_format(asked.response_format)
     output = Output(
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-        grammar=await compile_structure(engine, structure),
+        grammar=await _grammar(engine, asked),
+        parsing=parsing_of(asked),
     )
     starts: list[Start] = []
     for choice in range(asked.n):
         own = choice_sampling(asked.sampling, choice)
         sampling = engine_sampling(engine, prompt, own, limits=limits, output=output)
-        starts.append(partial(generate, engine, prompt, sampling, meter, choice=choice))
+        starts.append(partial(generate, engine, prompt, sampling, meter, choice=choice, call_prefix=call_prefix))
     return tuple(starts)
+
+
+async def _grammar(engine: Engine, asked: ChatRequest) -> Any:
+    """What the answer must look like: a call that is asked for, or the client's own wish. Raises InvalidField."""
+    if not is_forced(asked):
+        return await compile_structure(engine, asked.structure or structure_of_format(asked.response_format))
+    try:
+        return await compile_structure(engine, call_structure(asked))
+    except InvalidField:  # tools often have schemas with words that no grammar knows
+        return await compile_structure(engine, call_structure(asked, loose=True))

@@ -67,7 +67,7 @@ class Tokens:
         model, serving = self._models.serving(asked.model)
         with self._models.lease(model):
             require_generator(serving.engine, model.id)
-            prompt = await encode_conversation(serving.engine, require_supported(asked, serving.capabilities))
+            prompt = await encode_conversation(serving, require_supported(asked, serving.capabilities))
         return len(prompt), serving.engine.facts.context_length
 
     async def _text(self, body: bytes) -> Response:

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::events::Event;
 use crate::grammar::{Grammar, source};
 use crate::outside::outside;
+use crate::parsing::tools;
 use crate::prompt::Prompt;
 
 /// Every method may be called from any thread; the long ones let go of the interpreter.
@@ -37,6 +38,8 @@ impl Engine {
             "threads": info.threads,
             "simd": info.simd,
             "has_chat_template": info.has_chat_template,
+            "tool_format": info.tool_format.map(|format| format!("{format:?}")),
+            "thinks": info.thinks,
             "defaults": {
                 "temperature": number(defaults.temperature),
                 "top_k": defaults.top_k,
@@ -100,7 +103,8 @@ impl Engine {
 
     #[pyo3(signature = (prompt, *, max_tokens, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, seed=None,
         frequency_penalty=0.0, presence_penalty=0.0, repetition_penalty=1.0, stop=None, min_tokens=0,
-        ignore_eos=false, stop_token_ids=None, logit_bias=None, logprobs=None, prompt_logprobs=None, grammar=None))]
+        ignore_eos=false, stop_token_ids=None, logit_bias=None, logprobs=None, prompt_logprobs=None, grammar=None,
+        parsing=None))]
     #[expect(
         clippy::too_many_arguments,
         reason = "keyword arguments of one Python method"
@@ -126,7 +130,9 @@ impl Engine {
         logprobs: Option<usize>,
         prompt_logprobs: Option<usize>,
         grammar: Option<&Grammar>,
+        parsing: Option<&[u8]>,
     ) -> PyResult<u64> {
+        let tools = parsing.map(tools).transpose()?;
         let params = SamplingParams {
             max_tokens,
             temperature,
@@ -146,7 +152,11 @@ impl Engine {
             prompt_logprobs,
             grammar: grammar.map(|grammar| grammar.inner.clone()),
         };
-        outside(py, || self.inner.submit(prompt.tokens.clone(), params))
+        let prompt = prompt.tokens.clone();
+        outside(py, || match tools {
+            Some(tools) => self.inner.submit_chat(prompt, params, tools),
+            None => self.inner.submit(prompt, params),
+        })
     }
 
     #[expect(

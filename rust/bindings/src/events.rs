@@ -5,6 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::{Value, json};
 
+use crate::parsing::{Part, part};
+
 /// How one request ended.
 #[pyclass(frozen, module = "cortex._native")]
 pub(crate) struct Ending {
@@ -17,6 +19,7 @@ impl Ending {
     fn reason(&self) -> &'static str {
         match self.inner.reason {
             FinishReason::Stop => "stop",
+            FinishReason::ToolCalls => "tool_calls",
             FinishReason::Length => "length",
             FinishReason::Cancelled => "cancelled",
             FinishReason::Error(_) => "error",
@@ -44,6 +47,11 @@ impl Ending {
     #[getter]
     fn completion_tokens(&self) -> usize {
         self.inner.completion_tokens
+    }
+
+    #[getter]
+    fn reasoning_tokens(&self) -> usize {
+        self.inner.reasoning_tokens
     }
 
     #[getter]
@@ -75,6 +83,8 @@ pub(crate) struct Event {
     #[pyo3(get)]
     text: String,
     #[pyo3(get)]
+    pieces: Vec<Part>,
+    #[pyo3(get)]
     tokens: u32,
     #[pyo3(get)]
     logprobs: Option<String>,
@@ -102,6 +112,7 @@ impl Event {
         Ok(Self {
             request: event.request,
             text: event.text,
+            pieces: event.pieces.into_iter().map(part).collect(),
             tokens: event.tokens,
             logprobs: logprobs(engine, &event.logprobs),
             prompt_logprobs: logprobs(engine, &event.prompt_logprobs),

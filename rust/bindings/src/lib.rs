@@ -7,6 +7,7 @@ mod facts;
 mod grammar;
 mod loader;
 mod outside;
+mod parsing;
 mod prompt;
 
 use pyo3::prelude::*;

@@ -65,6 +65,8 @@ pub(crate) fn assemble(
         threads: pool.threads(),
         simd: cortex_kernels::simd_level().name().to_owned(),
         has_chat_template: vocabulary.template.is_some(),
+        tool_format: vocabulary.format.tools,
+        thinks: vocabulary.format.reasoning.is_some(),
         defaults: vocabulary.defaults,
     };
     let template = vocabulary.template;
@@ -73,6 +75,7 @@ pub(crate) fn assemble(
         gauge: Gauge::default(),
         tokenizer: vocabulary.tokenizer,
         eos: vocabulary.eos,
+        format: vocabulary.format,
     });
     let runner = Runner::new(decoder, cache, scheduler(options, &plan, &shape)?, shared);
     state.enter(Stage::Done);

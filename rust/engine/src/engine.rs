@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use cortex_text::{ChatTemplate, RenderInput, Specials, TextError, Tokenizer};
+use cortex_text::{ChatTemplate, OutputParser, RenderInput, Specials, TextError, Tokenizer, Tools};
 use cortex_weights::ModelFile;
 
 use crate::desk::Desk;
@@ -17,7 +17,7 @@ use crate::request::Request;
 use crate::sampler::splitmix;
 use crate::{
     CompiledGrammar, EngineError, Event, Grammar, LoadOptions, ModelInfo, SamplingParams, Stats,
-    assembly,
+    answer, assembly,
 };
 
 const GENERATES_NOTHING: EngineError =
@@ -195,6 +195,32 @@ impl Engine {
     /// # Errors
     /// `InvalidField`, `ContextLengthExceeded`, `WrongKind`, `QueueFull`, `EngineFailed`.
     pub fn submit(&self, prompt: Vec<u32>, params: SamplingParams) -> Result<u64, EngineError> {
+        self.queue(prompt, params, None)
+    }
+
+    /// The same for the prompt of a conversation: the answer comes as thoughts, text and calls of these tools.
+    ///
+    /// # Errors
+    /// As `submit`.
+    pub fn submit_chat(
+        &self,
+        prompt: Vec<u32>,
+        params: SamplingParams,
+        tools: Tools,
+    ) -> Result<u64, EngineError> {
+        let Desk::Generate(shared) = &self.desk else {
+            return Err(GENERATES_NOTHING);
+        };
+        let parser = answer::parser(shared, tools, &prompt);
+        self.queue(prompt, params, parser)
+    }
+
+    fn queue(
+        &self,
+        prompt: Vec<u32>,
+        params: SamplingParams,
+        parser: Option<OutputParser>,
+    ) -> Result<u64, EngineError> {
         let Desk::Generate(shared) = &self.desk else {
             return Err(GENERATES_NOTHING);
         };
@@ -206,6 +232,7 @@ impl Engine {
             seed: params.seed.unwrap_or_else(|| fresh_seed(id)),
             prompt: prompt.into(),
             params,
+            parser,
             submitted,
         })
     }

@@ -1,10 +1,14 @@
 //! What the engine says to its owner: text of a step, and how a request ended.
 
+use cortex_text::Piece;
+
 /// Why a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinishReason {
     /// An end-of-sequence token or a stop string.
     Stop,
+    /// The model has called tools, and waits for what they say.
+    ToolCalls,
     /// `max_tokens` were generated.
     Length,
     /// The owner cancelled.
@@ -24,6 +28,8 @@ pub struct Ending {
     pub prompt_tokens: usize,
     /// Generated tokens, an end-of-sequence token included.
     pub completion_tokens: usize,
+    /// Those of them that made thoughts.
+    pub reasoning_tokens: usize,
     /// Prompt tokens that were not computed because a cached prefix held them.
     pub cached_tokens: usize,
     /// From submit to the first step that worked on it.
@@ -59,8 +65,10 @@ pub struct Vectors {
 pub struct Event {
     /// The id that `submit` gave.
     pub request: u64,
-    /// Text that may be shown.
+    /// Text that may be shown, of an answer that is not taken apart.
     pub text: String,
+    /// Parts of one that is.
+    pub pieces: Vec<Piece>,
     /// Generated tokens that this event stands for; over all events they add up to `completion_tokens`.
     pub tokens: u32,
     /// One for each of `tokens` if the request asked for them.

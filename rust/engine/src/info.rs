@@ -1,5 +1,7 @@
 //! Facts about a loaded model and counters of its engine.
 
+use cortex_text::ToolFormat;
+
 /// Sampling defaults that the model's publisher ships in `generation_config.json`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Defaults {
@@ -63,6 +65,10 @@ pub struct ModelInfo {
     pub simd: String,
     /// Whether `encode_chat` can work.
     pub has_chat_template: bool,
+    /// How the model writes tool calls, if its template tells.
+    pub tool_format: Option<ToolFormat>,
+    /// Whether the model thinks aloud.
+    pub thinks: bool,
     /// Sampling defaults of the publisher.
     pub defaults: Defaults,
 }

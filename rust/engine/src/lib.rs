@@ -1,5 +1,6 @@
 //! cortex-engine: models on candle with our kernels, the sampler, and one engine thread per loaded model.
 
+mod answer;
 mod assembly;
 mod desk;
 mod embed;
@@ -23,6 +24,8 @@ mod sampling;
 mod token_counts;
 mod vocabulary;
 
+/// Parts of an answer and the tools that it may call, as `cortex-text` has them.
+pub use cortex_text::{Piece, ToolSpec, Tools};
 pub use embed::Pooling;
 pub use engine::Engine;
 pub use error::EngineError;

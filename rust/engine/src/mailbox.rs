@@ -197,6 +197,7 @@ fn merge(events: Vec<Event>) -> Vec<Event> {
         let place = *places.entry(event.request).or_insert(merged.len());
         if let Some(first) = merged.get_mut(place) {
             first.text.push_str(&event.text);
+            first.pieces.extend(event.pieces);
             first.tokens += event.tokens;
             first.logprobs.extend(event.logprobs);
             first.prompt_logprobs.extend(event.prompt_logprobs);
@@ -218,6 +219,7 @@ mod tests {
         Event {
             request,
             text: text.to_owned(),
+            pieces: Vec::new(),
             tokens: 1,
             logprobs: Vec::new(),
             prompt_logprobs: Vec::new(),

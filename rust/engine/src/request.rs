@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use cortex_text::{Detokenizer, StopMatcher, Tokenizer};
+use cortex_text::{OutputParser, TextEnd, Tokenizer};
 
+use crate::answer::{Answer, Said};
 use crate::grammar::Constraint;
 use crate::logprobs::Scorer;
 use crate::token_counts::TokenCounts;
@@ -16,6 +17,8 @@ pub(crate) struct Request {
     pub id: u64,
     pub prompt: Arc<[u32]>,
     pub params: SamplingParams,
+    /// Takes the answer apart; none for plain text.
+    pub parser: Option<OutputParser>,
     pub seed: u64,
     pub submitted: Instant,
 }
@@ -25,8 +28,7 @@ pub(crate) struct Active {
     pub request: Request,
     pub counts: Option<TokenCounts>,
     pub constraint: Option<Constraint>,
-    detokenizer: Detokenizer,
-    stops: StopMatcher,
+    answer: Answer,
     generated: usize,
     /// Log probabilities of the prompt's tokens that were computed and not yet told.
     prompt_logprobs: Vec<TokenLogprob>,
@@ -55,12 +57,12 @@ struct Outcome {
 }
 
 impl Active {
-    pub fn new(request: Request, tokenizer: &Arc<Tokenizer>) -> Self {
+    pub fn new(mut request: Request, tokenizer: &Arc<Tokenizer>) -> Self {
+        let parser = request.parser.take();
         Self {
             counts: TokenCounts::for_request(&request.params, &request.prompt),
             constraint: request.params.grammar.as_ref().map(Constraint::new),
-            detokenizer: Detokenizer::new(Arc::clone(tokenizer)),
-            stops: StopMatcher::new(request.params.stop.clone()),
+            answer: Answer::new(tokenizer, request.params.stop.clone(), parser),
             prompt_logprobs: first_of_prompt(&request),
             request,
             generated: 0,
@@ -136,58 +138,49 @@ impl Active {
         if let Some(counts) = &mut self.counts {
             counts.add(sampled.token);
         }
-        let piece = if sampled.ends_sequence {
-            self.detokenizer.finish()
+        let mut said = Said::default();
+        if sampled.ends_sequence {
+            self.answer.end_token();
         } else {
-            self.detokenizer.push(sampled.token)
+            self.answer
+                .push(sampled.token, self.stops_count(), &mut said);
+        }
+        let outcome = if said.stopped.is_some() {
+            Some(stopped(&said))
+        } else if sampled.ends_sequence || sampled.completes_grammar || self.answer.is_over() {
+            Some(self.finish(FinishReason::Stop, &mut said))
+        } else if self.generated >= self.request.params.max_tokens {
+            Some(self.finish(FinishReason::Length, &mut said))
+        } else {
+            None
         };
-        let mut text = String::new();
-        let stopped = self.show(&piece, &mut text);
-        let outcome = match stopped {
-            Some(stop) => Some(Outcome {
-                reason: FinishReason::Stop,
-                stop_string: Some(stop),
-            }),
-            None if sampled.ends_sequence => Some(self.flush(FinishReason::Stop, "", &mut text)),
-            None if sampled.completes_grammar => Some(self.finish(FinishReason::Stop, &mut text)),
-            None if self.generated >= self.request.params.max_tokens => {
-                Some(self.finish(FinishReason::Length, &mut text))
-            }
-            None => None,
-        };
-        let mut event = self.event(text, 1, outcome);
+        let mut event = self.event(said, 1, outcome);
         event.logprobs.extend(sampled.logprob);
         event
     }
 
-    /// End with what the detokenizer still holds.
-    fn finish(&mut self, reason: FinishReason, text: &mut String) -> Outcome {
-        let rest = self.detokenizer.finish();
-        self.flush(reason, &rest, text)
+    /// Whether stop strings end the answer already.
+    fn stops_count(&self) -> bool {
+        self.generated > self.request.params.min_tokens
     }
 
-    /// Pass text by the stop strings; the stop that was found, if one was.
-    fn show(&mut self, piece: &str, text: &mut String) -> Option<String> {
-        if self.generated <= self.request.params.min_tokens {
-            text.push_str(piece);
-            return None;
+    /// End with what was held back; a stop string in it still counts.
+    fn finish(&mut self, reason: FinishReason, said: &mut Said) -> Outcome {
+        let end = match reason {
+            FinishReason::Length => TextEnd::Cut,
+            _ => TextEnd::Whole,
+        };
+        self.answer.finish(end, self.stops_count(), said);
+        if said.stopped.is_some() {
+            return stopped(said);
         }
-        let step = self.stops.push(piece);
-        text.push_str(&step.emit);
-        step.matched
-    }
-
-    /// Show what was held back; a stop string in it still counts.
-    fn flush(&mut self, reason: FinishReason, rest: &str, text: &mut String) -> Outcome {
-        if let Some(stop) = self.show(rest, text) {
-            return Outcome {
-                reason: FinishReason::Stop,
-                stop_string: Some(stop),
-            };
-        }
-        text.push_str(&self.stops.finish());
+        let called = reason == FinishReason::Stop && self.answer.calls() > 0;
         Outcome {
-            reason,
+            reason: if called {
+                FinishReason::ToolCalls
+            } else {
+                reason
+            },
             stop_string: None,
         }
     }
@@ -198,20 +191,21 @@ impl Active {
             reason,
             stop_string: None,
         };
-        self.event(String::new(), 0, Some(outcome))
+        self.event(Said::default(), 0, Some(outcome))
     }
 
     /// End without a token where the answer is complete; what was held back is shown.
     pub fn complete(&mut self, reason: FinishReason) -> Event {
-        let mut text = String::new();
-        let outcome = self.finish(reason, &mut text);
-        self.event(text, 0, Some(outcome))
+        let mut said = Said::default();
+        let outcome = self.finish(reason, &mut said);
+        self.event(said, 0, Some(outcome))
     }
 
-    fn event(&mut self, text: String, tokens: u32, outcome: Option<Outcome>) -> Event {
+    fn event(&mut self, said: Said, tokens: u32, outcome: Option<Outcome>) -> Event {
         Event {
             request: self.request.id,
-            text,
+            text: said.text,
+            pieces: said.pieces,
             tokens,
             logprobs: Vec::new(),
             prompt_logprobs: std::mem::take(&mut self.prompt_logprobs),
@@ -231,11 +225,20 @@ impl Active {
             stop_string: outcome.stop_string,
             prompt_tokens: self.request.prompt.len(),
             completion_tokens: self.generated,
+            reasoning_tokens: self.answer.thought_tokens(),
             cached_tokens: self.cached_tokens,
             queue_seconds: seconds(submitted, started),
             prefill_seconds: seconds(started, first),
             decode_seconds: seconds(first, last),
         }
+    }
+}
+
+/// A stop string was found.
+fn stopped(said: &Said) -> Outcome {
+    Outcome {
+        reason: FinishReason::Stop,
+        stop_string: said.stopped.clone(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use candle_core::{CpuStorage, Storage, Tensor};
 use cortex_scheduler::{NewSequence, Scheduler, SequenceId, Work};
-use cortex_text::Tokenizer;
+use cortex_text::{OutputFormat, Tokenizer};
 
 use crate::gauge::Gauge;
 use crate::grammar::{Constraint, MaskWorker};
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub tokenizer: Arc<Tokenizer>,
     /// Every id that ends a sequence, sorted.
     pub eos: Vec<u32>,
+    /// How the model writes thoughts and calls.
+    pub format: OutputFormat,
 }
 
 /// What the engine thread owns.

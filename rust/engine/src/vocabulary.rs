@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cortex_text::{ChatTemplate, GgufVocab, TextError, Tokenizer};
+use cortex_text::{ChatTemplate, GgufVocab, OutputFormat, TextError, Tokenizer, ToolFormat};
 use cortex_weights::{Gguf, ModelFile};
 use serde_json::Value;
 
@@ -15,6 +15,8 @@ pub(crate) struct Vocabulary {
     pub template: Option<ChatTemplate>,
     /// Every id that ends a sequence, sorted.
     pub eos: Vec<u32>,
+    /// How the model writes thoughts and calls.
+    pub format: OutputFormat,
     pub defaults: Defaults,
 }
 
@@ -32,6 +34,8 @@ impl Vocabulary {
             Some(template) => Some(template.to_owned()),
             None => sidecars.template(file)?,
         };
+        let told = source.as_deref().unwrap_or_default();
+        let format = OutputFormat::detect(told, |name| tokenizer.has_token(name));
         let template = source.map(|source| {
             let text = |id: Option<u32>| {
                 id.and_then(|id| tokenizer.token_text(id))
@@ -46,12 +50,18 @@ impl Vocabulary {
         if let ModelFile::Safetensors(model) = file {
             eos.extend(ids(&model.config["eos_token_id"]));
         }
+        if format.tools == Some(ToolFormat::Harmony) {
+            // There it ends one message of several.
+            let end = tokenizer.control_id("<|end|>");
+            eos.retain(|&id| Some(id) != end);
+        }
         eos.sort_unstable();
         eos.dedup();
         Ok(Self {
             tokenizer: Arc::new(tokenizer),
             template,
             eos,
+            format,
             defaults: defaults(&sidecars.generation),
         })
     }

@@ -158,6 +158,24 @@ impl Tokenizer {
         String::from_utf8_lossy(stripped.unwrap_or(&bytes)).into_owned()
     }
 
+    /// The text of ids with the names of control tokens where they stand.
+    #[must_use]
+    pub fn spell(&self, ids: &[u32]) -> String {
+        let tokens = ids.iter().filter_map(|&id| self.vocab.get(id));
+        let bytes = tokens.flat_map(|token| match token.kind {
+            Kind::Control => token.text.as_bytes(),
+            _ => token.bytes.as_slice(),
+        });
+        String::from_utf8_lossy(&bytes.copied().collect::<Vec<u8>>()).into_owned()
+    }
+
+    /// Whether a token stands for this text, or has it as its name.
+    #[must_use]
+    pub fn has_token(&self, text: &str) -> bool {
+        let mut tokens = self.vocab.iter();
+        tokens.any(|(_, token)| token.text == text)
+    }
+
     /// How the vocabulary writes a token.
     #[must_use]
     pub fn token_text(&self, id: u32) -> Option<String> {

@@ -95,6 +95,7 @@ def _neutral(wire: MessagesBody, signing_key: bytes) -> ChatRequest:
         parallel_tool_calls=parallel,
         response_format=_response_format(wire, ignored),
         thinking=_thinking(wire, ignored),
+        effort=_effort(wire),
         ignored=tuple(sorted(ignored)),
     )
 
@@ -171,6 +172,11 @@ def _response_format(wire: MessagesBody, ignored: set[str]) -> dict[str, Any] | 
     if wanted is None:
         return None
     return {"type": "json_schema", "json_schema": {"name": "output", "schema": wanted.schema, "strict": True}}
+
+
+def _effort(wire: MessagesBody) -> str | None:
+    effort = wire.output_config.effort if wire.output_config is not None else None
+    return effort if isinstance(effort, str) else None
 
 
 def _thinking(wire: MessagesBody, ignored: set[str]) -> bool | None:

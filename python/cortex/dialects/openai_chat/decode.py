@@ -43,7 +43,8 @@ IGNORED_FIELDS = (
     "verbosity",
 )
 """Accepted without meaning on one's own hardware, and named in `x-cortex-ignored` whenever given (`store` only as
-false, `reasoning_effort` unless it is `none`, which switches thinking off). Everything else is honoured or refused."""
+false, `reasoning_effort` where the model's template knows no effort, unless it is `none`, which switches thinking off).
+Everything else is honoured or refused."""
 
 _DECODER = msgspec.json.Decoder(ChatBody)
 _HINTS = ("prediction", "prompt_cache_options", "prompt_cache_retention", "verbosity")
@@ -81,6 +82,7 @@ def decode_request(body: bytes) -> ChatRequest:
         logprobs=bool(wire.logprobs),
         top_logprobs=wire.top_logprobs,
         thinking=_thinking(wire),
+        effort=None if wire.reasoning_effort == "none" else wire.reasoning_effort,
         template_kwargs=wire.chat_template_kwargs or None,
         ignored=tuple(sorted(ignored)),
     )

@@ -39,6 +39,7 @@ def encode_request(request: ChatRequest) -> bytes:
         "structured_outputs": structure_fields(request.structure),
         "logprobs": request.logprobs or None,
         "top_logprobs": request.top_logprobs,
+        "reasoning_effort": request.effort,
         "chat_template_kwargs": _template_kwargs(request),
     }
     body.update((name, value) for name, value in optional.items() if value is not None)

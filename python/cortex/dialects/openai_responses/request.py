@@ -114,6 +114,7 @@ def _chat(
         logprobs=_LOGPROBS in (wire.include or ()) or bool(wire.top_logprobs),
         top_logprobs=wire.top_logprobs or None,
         thinking=_thinking(wire),
+        effort=_effort(wire),
         template_kwargs=wire.chat_template_kwargs or None,
         ignored=ignored.names(),
     )
@@ -170,6 +171,11 @@ def _response_format(wire: ResponsesBody) -> dict[str, Any] | None:
         return {"type": "json_object"}
     fields = {name: getattr(wanted, name) for name in ("name", "schema", "description", "strict")}
     return {"type": "json_schema", "json_schema": {name: value for name, value in fields.items() if value is not None}}
+
+
+def _effort(wire: ResponsesBody) -> str | None:
+    effort = wire.reasoning.effort if wire.reasoning is not None else None
+    return None if effort == "none" else effort
 
 
 def _thinking(wire: ResponsesBody) -> bool | None:

@@ -86,6 +86,8 @@ pub(crate) fn assemble(
         threads: pool.threads(),
         simd: cortex_kernels::simd_level().name().to_owned(),
         has_chat_template: false,
+        tool_format: None,
+        thinks: false,
         defaults: Defaults::default(),
     };
     let shared = Arc::new(EmbedShared {

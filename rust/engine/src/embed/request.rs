@@ -70,6 +70,7 @@ impl Active {
         Event {
             request: self.request.id,
             text: String::new(),
+            pieces: Vec::new(),
             tokens: 0,
             logprobs: Vec::new(),
             prompt_logprobs: Vec::new(),
@@ -79,6 +80,7 @@ impl Active {
                 stop_string: None,
                 prompt_tokens: self.request.texts.iter().map(Vec::len).sum(),
                 completion_tokens: 0,
+                reasoning_tokens: 0,
                 cached_tokens: 0,
                 queue_seconds: queued.as_secs_f64(),
                 prefill_seconds: now.saturating_duration_since(started).as_secs_f64(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cortex_engine::{
-    Ending, Engine, EngineError, LoadOptions, Loader, SamplingParams, TokenLogprob, Vectors,
+    Ending, Engine, EngineError, LoadOptions, Loader, Piece, SamplingParams, TokenLogprob, Vectors,
 };
 
 /// Longest wait for anything in a test.
@@ -16,6 +16,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default, Clone)]
 pub struct Answer {
     pub text: String,
+    pub pieces: Vec<Piece>,
     pub tokens: u32,
     pub events: usize,
     pub logprobs: Vec<TokenLogprob>,
@@ -72,6 +73,7 @@ impl Client {
             let answer = self.answers.entry(event.request).or_default();
             assert!(answer.ending.is_none(), "an event after the ending");
             answer.text.push_str(&event.text);
+            answer.pieces.extend(event.pieces);
             answer.tokens += event.tokens;
             answer.events += 1;
             answer.logprobs.extend(event.logprobs);
