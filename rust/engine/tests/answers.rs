@@ -15,7 +15,7 @@ const CALL: &str = r#"<tool_call>{"name": "get", "arguments": {"city": "Rome"}}<
 fn model(marks: &str) -> Client {
     let path = own_model().join("model-q4_1.gguf");
     load(&path, |options| {
-        options.chat_template = Some(marks.to_owned())
+        options.chat_template = Some(marks.to_owned());
     })
 }
 
