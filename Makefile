@@ -71,6 +71,10 @@ test-python: $(VENV)/.dev $(VENV)/.built model
 	@echo "==> Python tests"
 	$(PYTEST)
 
+.PHONY: test-fleet
+test-fleet: $(VENV)/.dev $(VENV)/.built model ## deploy, upgrade and break three hosts that boot (root, Linux; says what is missing)
+	CORTEX_TEST_FLEET=1 $(PYTEST) tests/fleet
+
 .PHONY: lint
 lint: $(VENV)/.dev ## formatting, types, layers, clippy (needs no built extension)
 	@echo "==> formatting, types, layers"
@@ -107,6 +111,23 @@ srpm: $(VENV)/.runtime ## source packages of both RPMs with everything vendored,
 rpm: srpm ## both RPMs for this machine, in dist/rpm
 	for package in dist/srpm/*.src.rpm; do \
 	  rpmbuild --rebuild --define "_topdir $(CURDIR)/dist/rpmbuild" --define "_rpmdir $(CURDIR)/dist/rpm" $$package; done
+
+.PHONY: release
+release: ## check and tag a release: make release VERSION=1.2.3
+	rpm/tools/release.sh "$(VERSION)"
+
+# The bills of materials: maturin puts that of the crates into the wheel, cyclonedx-py makes that of the wheels.
+CYCLONEDX := cyclonedx-bom==7.5.0
+.PHONY: artefacts
+artefacts: wheel srpm ## what a release has, in dist/release: wheel, sdist, source packages, SBOMs, checksums
+	rm -rf dist/release dist/sbom && mkdir -p dist/release
+	$(BIN)/maturin sdist --out dist/release
+	cp $$(ls -t dist/*.whl | head -n 1) dist/srpm/*.src.rpm dist/release
+	$(PYTHON) -m venv dist/sbom && dist/sbom/bin/python -m pip install -q $(CYCLONEDX)
+	dist/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  -o dist/release/python.cdx.json requirements.txt
+	unzip -qjo dist/release/*.whl '*/sboms/*' -d dist/release
+	cd dist/release && sha256sum * > SHA256SUMS
 
 .PHONY: lock
 lock: $(VENV)/.dev ## renew requirements*.txt from pyproject.toml

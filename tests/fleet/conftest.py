@@ -1,0 +1,161 @@
+"""Three hosts that boot, a repository, an inventory; skipped, saying what is missing, where this machine cannot."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cortex.ops.starter import cached_starter
+from tests.fleet.rig.machines import ADDRESS, Machine, network, ssh_config
+from tests.fleet.rig.needs import missing
+from tests.fleet.rig.packages import OLD, Repository, build_packages
+from tests.fleet.rig.root import make_root
+
+TOKEN = "rig-token-0123456789abcdef"
+GATEWAY = f"""\
+models_config = "models.toml"
+[gateway]
+listen = "0.0.0.0:31313"
+metrics_listen = "0.0.0.0:31314"
+[auth]
+mode = "open"
+token_file = "token"
+[[neurons]]
+name = "beast"
+endpoint = "http://{ADDRESS}.12:13131"
+[[neurons]]
+name = "quad"
+endpoint = "http://{ADDRESS}.13:13131"
+"""
+NEURON = """\
+port = 13131
+[auth]
+token_file = "token"
+[harness.candle]
+threads = 1
+context_length = 1024
+kv_mb = 64
+[[default_models]]
+model_id = "small"
+source = "/srv/models/MODEL"
+"""
+INVENTORY = """\
+[repositories.cortex]
+baseurl = "file:///srv/repository"
+gpgcheck = false
+
+[rollout]
+wait_secs = 60
+drain_secs = 20
+
+[[hosts]]
+name = "gate"
+roles = ["gateway"]
+repositories = ["cortex"]
+files = {"/etc/cortex/cortex.toml" = "cortex.toml", "/etc/cortex/models.toml" = "models.toml"}
+secrets = {"/etc/cortex/token" = "token"}
+
+[[hosts]]
+name = "beast"
+roles = ["neuron"]
+repositories = ["cortex"]
+files = {"/etc/neuron/neuron.toml" = "neuron.toml"}
+secrets = {"/etc/neuron/token" = "token"}
+
+[[hosts]]
+name = "quad"
+roles = ["neuron"]
+repositories = ["cortex"]
+files = {"/etc/neuron/neuron.toml" = "neuron.toml"}
+secrets = {"/etc/neuron/token" = "token"}
+"""
+
+
+@dataclass
+class Fleet:
+    """The rig: `folder` has the inventory and what it names."""
+
+    folder: Path
+    hosts: dict[str, Machine]
+    repository: Repository
+    environ: dict[str, str]
+
+    def cortex(self, *arguments: str) -> tuple[int, str, str]:
+        """Run our command as the operator."""
+        command = [sys.executable, "-m", "cortex.cli.cortex", *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, **self.environ}, timeout=400, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def deploy(self, *options: str) -> tuple[int, dict[str, Any]]:
+        """Status, and hosts by name."""
+        inventory, logs = str(self.folder / "inventory.toml"), str(self.folder / "logs")
+        status, out, err = self.cortex("deploy", inventory, "--json", "--logs", logs, *options)
+        assert out, err
+        report = json.loads(out)
+        found = {host["name"]: host for host in report["hosts"]}
+        found["fleet"] = report["fleet"]
+        return status, found
+
+    def publish(self, *builds: tuple[str, str]) -> None:
+        self.repository.publish(*builds)
+
+    @property
+    def gateway(self) -> str:
+        return f"http://{self.hosts['gate'].address}:31313"
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Booted, with nothing of ours on it yet."""
+    if os.environ.get("CORTEX_TEST_FLEET") != "1":
+        pytest.skip("hosts are booted by make test-fleet only (root, Linux, ten minutes)")
+    lacks = missing()
+    if not cached_starter().is_file():
+        lacks.append("the starter model (make model)")
+    if lacks:
+        pytest.skip(f"hosts cannot be booted here; missing: {', '.join(lacks)}")
+    root = make_root()
+    packages, version = build_packages(root)
+    folder = tmp_path_factory.mktemp("fleet")
+    shelf = next(iter(packages.values())).parent / "shelf"
+    shelf.mkdir(exist_ok=True)
+    repository = Repository(shelf / "repository", packages, version)
+    repository.publish(("cortex", OLD), ("helexa-neuron", OLD))
+    binds = {shelf: "/srv", cached_starter().parent: "/srv-models"}
+    hosts = {
+        name: Machine(root, folder / name, name, number, binds)
+        for number, name in enumerate(("gate", "beast", "quad"), 11)
+    }
+    config = ssh_config(folder, root, {name: host.address for name, host in hosts.items()})
+    environ = _operator(folder, config)
+    with network():
+        try:
+            for host in hosts.values():
+                host.start()
+            yield Fleet(folder, hosts, repository, environ)
+        finally:
+            for host in hosts.values():
+                host.remove()
+
+
+def _operator(folder: Path, config: Path) -> dict[str, str]:
+    """The inventory's folder, and an ssh that knows the hosts, as ~/.ssh/config would tell it."""
+    (folder / "inventory.toml").write_text(INVENTORY)
+    (folder / "cortex.toml").write_text(GATEWAY)
+    (folder / "models.toml").write_text("")
+    (folder / "token").write_text(f"{TOKEN}\n")
+    neuron = NEURON.replace("/srv/models/MODEL", f"/srv-models/{cached_starter().name}")
+    (folder / "neuron.toml").write_text(neuron)
+    bin_ = folder / "bin"
+    bin_.mkdir()
+    (bin_ / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {config} "$@"\n')
+    (bin_ / "ssh").chmod(0o755)
+    return {"PATH": f"{bin_}:{os.environ['PATH']}", "CORTEX_NEURON_TOKEN": TOKEN}

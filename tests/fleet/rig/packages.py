@@ -1,0 +1,112 @@
+"""Our packages in three builds, as a repository on disk that a test can publish, take away and bring back."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.fleet.rig.root import CACHE, Root, run
+
+__all__ = ["BROKEN", "NEW", "OLD", "Repository", "build_packages"]
+
+ROOT = Path(__file__).resolve().parents[3]
+OLD, NEW, BROKEN = "1.rig", "2.rig", "3.rig"
+_BREAK = "printf '#!/bin/sh\\nexit 1\\n' > %{buildroot}/usr/lib/helexa-neuron/bin/neuron\n\n%check\nexit 0\n"
+
+
+class Repository:
+    """At `path`, with what was published last."""
+
+    def __init__(self, path: Path, packages: dict[tuple[str, str], Path], version: str) -> None:
+        self.path = path
+        self.version = version
+        self._packages = packages
+
+    def build(self, release: str) -> str:
+        """VERSION-RELEASE."""
+        return f"{self.version}-{release}"
+
+    def publish(self, *builds: tuple[str, str]) -> None:
+        """Exactly these, as (package, release)."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+        for build in builds:
+            os.link(self._packages[build], self.path / self._packages[build].name)
+        run("createrepo_c", "--quiet", self.path)
+
+    def vanish(self) -> None:
+        """As if its server were down."""
+        self.path.rename(self.path.with_suffix(".gone"))
+
+    def return_(self) -> None:
+        self.path.with_suffix(".gone").rename(self.path)
+
+
+def build_packages(root: Root) -> tuple[dict[tuple[str, str], Path], str]:
+    """Packages by name and release, and their version; from the cache where nothing that goes into them changed."""
+    native = ROOT / "python" / "cortex" / "_native.abi3.so"
+    out = CACHE / f"rpms-{_state(native)}"
+    wanted = [
+        ("cortex", OLD),
+        ("cortex", NEW),
+        ("helexa-neuron", OLD),
+        ("helexa-neuron", NEW),
+        ("helexa-neuron", BROKEN),
+    ]
+    version = "9.0.0"
+    paths = {build: out / f"{build[0]}-{version}-{build[1]}.x86_64.rpm" for build in wanted}
+    if not all(path.exists() for path in paths.values()):
+        for old in CACHE.glob("rpms-*"):
+            shutil.rmtree(old)
+        _build(root, out, native, wanted, version)
+    return paths, version
+
+
+def _state(native: Path) -> str:
+    digest = hashlib.sha256()
+    names = run("git", "-C", ROOT, "ls-files", "python", "rpm", "requirements.txt", "pyproject.toml").split()
+    for path in [*(ROOT / name for name in names), native]:
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(root: Root, out: Path, native: Path, wanted: list[tuple[str, str]], version: str) -> None:
+    work = CACHE / "build"
+    run("rm", "-rf", work / "SOURCES", work / "specs")
+    environ = {**os.environ, "PREBUILT": str(native), "CORTEX_VERSION": version, "CORTEX_RELEASE": "RELEASE"}
+    environ["PATH"] = f"{ROOT}/.venv/bin:{environ['PATH']}"
+    subprocess.run([ROOT / "rpm" / "tools" / "srpm.sh", work, root.python], env=environ, check=True, timeout=600)
+    (work / "specs").mkdir()
+    script = ["set -e"]
+    for name, release in wanted:
+        text = (work / f"{name}.spec").read_text().replace("cortex_release RELEASE", f"cortex_release {release}")
+        if release == BROKEN:
+            head, _, tail = text.partition("%check\n")
+            text = head + _BREAK + "\n%post\n" + tail.partition("%post\n")[2]
+        (work / "specs" / f"{name}-{release}.spec").write_text(text)
+        options = "--define '_topdir /tmp/b' --define '_sourcedir /build/SOURCES' --define '_rpmdir /out'"
+        script.append(f"rpmbuild -bb --quiet --nodeps {options} /build/specs/{name}-{release}.spec")
+    (work / "run.sh").write_text("\n".join(script))
+    out.mkdir(parents=True, exist_ok=True)
+    upper, merged = work / "overlay", work / "root"
+    for folder in (upper / "upper", upper / "work", merged):
+        folder.mkdir(parents=True, exist_ok=True)
+    run(
+        "mount",
+        "-t",
+        "overlay",
+        "overlay",
+        "-o",
+        f"lowerdir={root.path},upperdir={upper}/upper,workdir={upper}/work",
+        merged,
+    )
+    try:
+        nspawn = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "-D", merged, "--pipe"]
+        run(*nspawn, f"--bind={work}:/build", f"--bind={out}:/out", "sh", "/build/run.sh", seconds=1800)
+    finally:
+        run("umount", merged)
+        shutil.rmtree(upper)
+    for path in (out / "x86_64").iterdir():
+        path.rename(out / path.name)

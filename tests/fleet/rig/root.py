@@ -1,0 +1,88 @@
+"""The root file system that all hosts share: Debian's packages of systemd, sshd, dnf5 and rpm; made once, cached."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+__all__ = ["CACHE", "Root", "make_root", "run"]
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cortex" / "fleet"
+PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,dnf5,rpm,python3,python3-venv,iproute2,procps"
+# What a Debian root has, said to RPM.
+BASE = """\
+Name: rig-base
+Version: 1
+Release: 1
+Summary: What the root file system brings
+License: MIT
+BuildArch: noarch
+Provides: python(abi) = {python}
+Provides: systemd
+Provides: /bin/sh
+%description
+%{{summary}}.
+%files
+"""
+
+
+class Root:
+    """Unpacked at `path`, never written to again; `key` opens every host."""
+
+    def __init__(self, path: Path, key: Path, python: str) -> None:
+        self.path = path
+        self.key = key
+        self.python = python
+
+
+def run(*words: object, seconds: float = 900) -> str:
+    """A command's standard output; with its messages in the error where it fails."""
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, f"{' '.join(map(str, words))}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def make_root() -> Root:
+    """From the cache, else by mmdebstrap (two minutes, 290 MB)."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    key = CACHE / "key"
+    if not key.exists():
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    public = key.with_suffix(".pub").read_text()
+    name = hashlib.sha256((PACKAGES + BASE + public).encode()).hexdigest()[:12]
+    path = CACHE / f"root-{name}"
+    if not path.exists():
+        _make(path, public)
+    return Root(path, key, _python(path))
+
+
+def _make(path: Path, public: str) -> None:
+    building = path.with_suffix(".new")
+    shutil.rmtree(building, ignore_errors=True)
+    tar = CACHE / "root.tar"
+    if not tar.exists():
+        old = '--aptopt=Acquire::Check-Valid-Until "false"'
+        run("mmdebstrap", "--variant=minbase", old, f"--include={PACKAGES}", "sid", f"{tar}.new", seconds=1800)
+        Path(f"{tar}.new").replace(tar)
+    building.mkdir()
+    run("tar", "-C", building, "-xf", tar)
+    ssh = building / "root" / ".ssh"
+    ssh.mkdir(mode=0o700, exist_ok=True)
+    (ssh / "authorized_keys").write_text(public)
+    (building / "etc" / "machine-id").unlink(missing_ok=True)
+    spec = CACHE / "rig-base.spec"
+    spec.write_text(BASE.format(python=_python(building)))
+    run("rpmbuild", "-bb", "--quiet", "--define", f"_topdir {CACHE}/base", spec)
+    package = CACHE / "base" / "RPMS" / "noarch" / "rig-base-1-1.noarch.rpm"
+    shutil.copy(package, building / "root" / package.name)
+    run("chroot", building, "rpm", "-i", "--nodeps", "--noplugins", f"/root/{package.name}")
+    building.rename(path)
+
+
+def _python(path: Path) -> str:
+    """Its Python's version, by the interpreter that it has."""
+    found = sorted((path / "usr" / "bin").glob("python3.[0-9]*"))
+    names = [one.name.removeprefix("python") for one in found if one.name.removeprefix("python3.").isdigit()]
+    assert names, f"no Python in {path}"
+    return names[-1]
