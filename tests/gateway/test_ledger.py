@@ -42,8 +42,8 @@ async def test_every_request_begins_and_ends_once_with_its_tokens(tmp_path: Path
         gate = beast.hold("alpha")
         async with rig.open(CHAT, chat(stream=True)) as response:
             assert response.status == 200
+        await rig.idle()  # before the host goes on: else it may finish first
         gate.set()
-        await rig.idle()
     told = lines(path)
     assert Counter(one["event"] for one in told) == {"began": 4, "ended": 4}
     ended = {one["id"]: one for one in told if one["event"] == "ended"}
