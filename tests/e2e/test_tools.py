@@ -71,7 +71,8 @@ def test_a_call_that_the_model_writes_is_read(up: Up, openai_client: openai.Open
         model=up.model,
         messages=[ASK],
         tools=[WEATHER],
-        max_tokens=100,
+        temperature=0,  # the same tokens every time
+        max_tokens=300,
         extra_body={"structured_outputs": {"choice": [f"I look.\n{WRITTEN}\n{WRITTEN}"]}},
     )
     message = answer.choices[0].message
@@ -86,7 +87,8 @@ def test_only_one_call_where_they_must_not_be_parallel(up: Up, openai_client: op
         messages=[ASK],
         tools=[WEATHER],
         parallel_tool_calls=False,
-        max_tokens=100,
+        temperature=0,  # the same tokens every time
+        max_tokens=300,
         extra_body={"structured_outputs": {"choice": [f"{WRITTEN}\n{WRITTEN}"]}},
     )
     assert len(answer.choices[0].message.tool_calls or ()) == 1

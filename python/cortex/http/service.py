@@ -91,7 +91,11 @@ def run(service: Callable[[], Service], on_ready: Callable[[], Awaitable[None]] 
     """Make the service inside a fresh uvloop and run it; returns the exit code. Errors of the start pass through."""
 
     async def main() -> None:
-        await serve_until_signal(service(), on_ready, Notifier.of(os.environ, os.getpid()))
+        try:
+            await serve_until_signal(service(), on_ready, Notifier.of(os.environ, os.getpid()))
+        finally:
+            for number in _SIGNALS:  # one that comes on the way out changes nothing any more
+                signal.signal(number, signal.SIG_IGN)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
