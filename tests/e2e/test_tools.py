@@ -56,7 +56,8 @@ def test_anthropic_sdk_streams_a_tool_use(up: Up, anthropic_client: anthropic.An
         messages=[ASK],
         tools=[{"name": "weather", "input_schema": SCHEMA}],
         tool_choice={"type": "any"},
-        max_tokens=100,
+        max_tokens=300,
+        extra_body={"temperature": 0},
     ) as stream:
         final = stream.get_final_message()
     (block,) = final.content
@@ -115,7 +116,12 @@ def test_anthropic_agent_loop_ends_with_an_answer(up: Up, anthropic_client: anth
     tools: Any = [{"name": "weather", "input_schema": SCHEMA}]
     messages: list[Any] = [ASK]
     first = anthropic_client.messages.create(
-        model=up.model, messages=messages, tools=tools, tool_choice={"type": "tool", "name": "weather"}, max_tokens=100
+        model=up.model,
+        messages=messages,
+        tools=tools,
+        tool_choice={"type": "tool", "name": "weather"},
+        max_tokens=300,
+        extra_body={"temperature": 0},
     )
     messages.append({"role": "assistant", "content": first.content})
     results = [
