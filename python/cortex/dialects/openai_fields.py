@@ -18,8 +18,6 @@ __all__ = [
     "stop_of",
 ]
 
-_PENALTY = msgspec.Meta(ge=-2, le=2)
-_SHARE = msgspec.Meta(ge=0, le=1)
 _COUNT = msgspec.Meta(ge=0, le=2**31 - 1)
 _TOKEN = msgspec.Meta(ge=0, le=2**32 - 1)
 _MAX_STOPS = 32
@@ -42,14 +40,6 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True, forbid_unknown_field
     stream_options: StreamOptions | None = None
     stop: str | list[str] | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, _SHARE] | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)] | None = None
-    min_p: Annotated[float, _SHARE] | None = None
-    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    frequency_penalty: Annotated[float, _PENALTY] | None = None
-    presence_penalty: Annotated[float, _PENALTY] | None = None
-    repetition_penalty: Annotated[float, msgspec.Meta(gt=0, le=10)] | None = None
     logit_bias: dict[str, Annotated[float, msgspec.Meta(ge=-100, le=100)]] | None = None
     min_tokens: Annotated[int, _COUNT] | None = None
     ignore_eos: bool | None = None

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from cortex.dialects.sampling_fields import SamplingFields
 from cortex.errors import InvalidField
 
 __all__ = ["GuidedFields", "Structure", "StructuredOutputs", "structure_fields", "structure_of", "structure_of_format"]
@@ -31,8 +32,9 @@ class StructuredOutputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     json_object: bool | None = None
 
 
-class GuidedFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The fields of a body that constrain its answer; the `guided_` ones are vLLM's older spelling."""
+class GuidedFields(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields of a body that constrain its answer, beside those of sampling; the `guided_` ones are vLLM's older
+    spelling."""
 
     structured_outputs: StructuredOutputs | None = None
     guided_json: str | dict[str, Any] | None = None

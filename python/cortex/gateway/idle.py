@@ -1,7 +1,6 @@
 """Idle: unloads models that nobody asked for during their time to live; the policy says which, the host has the last
 word."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -12,6 +11,7 @@ from cortex.fleet.eviction import Policy, idle_too_long
 from cortex.gateway.board import Board
 from cortex.gateway.metrics import Metrics
 from cortex.gateway.neurons import NeuronClient
+from cortex.periodic import Periodic
 from cortex.protocol import UnloadRequest
 
 __all__ = ["IdleUnloader"]
@@ -21,7 +21,7 @@ _LOOK_SECONDS = 2.0
 
 
 class IdleUnloader:
-    """Owns its task. `policy` gives the one in force."""
+    """`policy` gives the one in force. `start` and `close` once each."""
 
     def __init__(
         self,
@@ -38,28 +38,26 @@ class IdleUnloader:
         self._neurons = neurons
         self._metrics = metrics
         self._refresh = refresh
-        self._look_seconds = look_seconds
-        self._task: asyncio.Task[None] | None = None
+        self._looks = Periodic("unload idle models", self.look, every_seconds=look_seconds)
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="unload idle models")
+        self._looks.start()
 
     async def close(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._looks.close()
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._look_seconds)
-            for host, model in idle_too_long(self._board.fleet, self._policy(), now=time.time()):
-                await self._unload(host, model)
+    async def look(self) -> None:
+        """Unload what is idle now."""
+        for host, model in idle_too_long(self._board.fleet, self._policy(), now=time.time()):
+            await self._unload(host, model)
 
     async def _unload(self, name: str, model: str) -> None:
         """By revision, and without waiting for requests: whoever came meanwhile keeps the model."""
-        host = self._board.fleet.hosts[name]
+        host = self._board.fleet.hosts.get(name)
+        if host is None:  # taken out of the configuration meanwhile
+            return
         order = UnloadRequest(model_id=model, drain_seconds=0.0, epoch=host.epoch, revision=host.revision)
         try:
             await self._neurons.unload(host.endpoint, order)

@@ -1,16 +1,12 @@
 """Watch: looks after this host once a second: memory, rates, and engines that have failed or make no steps."""
 
-import asyncio
-import logging
-
 from cortex.neuron.models import Models
 from cortex.neuron.status import Status
 from cortex.neuron.unloads import Unloads
+from cortex.periodic import Periodic
 from cortex.types import ModelState
 
 __all__ = ["Watch"]
-
-_log = logging.getLogger("cortex.neuron")
 
 
 class Watch:
@@ -23,26 +19,15 @@ class Watch:
         self._models = models
         self._unloads = unloads
         self._stuck = stuck_seconds
-        self._every = every_seconds
-        self._task: asyncio.Task[None] | None = None
+        self._looks = Periodic("watching this host", self.look, every_seconds=every_seconds)
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="watch")
+        self._looks.start()
 
     async def close(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._every)
-            try:
-                await self.look()
-            except Exception:
-                _log.exception("watching this host failed")
+        await self._looks.close()
 
     async def look(self) -> None:
         """One look: what failed is taken off, and its memory with it."""

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from cortex.dialects.sampling_fields import SamplingFields
+
 __all__ = [
     "CallItem",
     "CallOutputItem",
@@ -23,8 +25,6 @@ __all__ = [
 ]
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
-_SHARE = msgspec.Meta(ge=0, le=1)
-_PENALTY = msgspec.Meta(ge=-2, le=2)
 
 
 class _Wire(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -134,7 +134,7 @@ class _StreamOptions(_Wire):
     include_obfuscation: bool | None = None
 
 
-class ResponsesBody(_Wire):
+class ResponsesBody(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole body; null means not given, as the SDKs send it."""
 
     model: _Name
@@ -154,15 +154,6 @@ class ResponsesBody(_Wire):
     truncation: Literal["auto", "disabled"] | None = None
     metadata: dict[str, str] | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, _SHARE] | None = None
-    # Sampling of our own, in the words of the chat dialect.
-    top_k: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)] | None = None
-    min_p: Annotated[float, _SHARE] | None = None
-    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    frequency_penalty: Annotated[float, _PENALTY] | None = None
-    presence_penalty: Annotated[float, _PENALTY] | None = None
-    repetition_penalty: Annotated[float, msgspec.Meta(gt=0, le=10)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     # Accepted without meaning here; named in `ignored`.
     client_metadata: Any = None

@@ -1,7 +1,7 @@
 //! What an encoder is, as data: one value describes every family that the forward pass can run.
 
 use crate::EngineError;
-use crate::model::invalid;
+use crate::model::{check_sizes, invalid};
 
 /// An encoder-only transformer with layer norms and attention in both directions.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,9 +62,6 @@ pub struct Looks {
     pub theta: f32,
 }
 
-/// Largest size that any dimension may have; keeps products of two within 64 bits.
-const MAX_DIMENSION: usize = 1 << 24;
-
 impl EncoderDescription {
     /// Values of one head.
     pub fn head_dim(&self) -> usize {
@@ -81,13 +78,7 @@ impl EncoderDescription {
             ("vocabulary", self.vocab),
             ("context length", self.context_length),
         ];
-        for (what, size) in sizes {
-            if size == 0 || size > MAX_DIMENSION {
-                return Err(invalid(format!(
-                    "{what} is {size}; expected 1 to {MAX_DIMENSION}"
-                )));
-            }
-        }
+        check_sizes(&sizes)?;
         if !self.hidden.is_multiple_of(self.heads) {
             let (hidden, heads) = (self.hidden, self.heads);
             return Err(invalid(format!(

@@ -202,13 +202,7 @@ impl Description {
             ("vocabulary", self.vocab),
             ("context length", self.context_length),
         ];
-        for (what, size) in sizes {
-            if size == 0 || size > MAX_DIMENSION {
-                return Err(invalid(format!(
-                    "{what} is {size}; expected 1 to {MAX_DIMENSION}"
-                )));
-            }
-        }
+        check_sizes(&sizes)?;
         if !self.heads.is_multiple_of(self.kv_heads) {
             let (heads, kv_heads) = (self.heads, self.kv_heads);
             return Err(invalid(format!(
@@ -300,6 +294,18 @@ pub(crate) fn layer_count(layers: usize) -> Result<usize, EngineError> {
         )));
     }
     Ok(layers)
+}
+
+/// Refuse a dimension of nothing, or one whose product with another could overflow.
+pub(crate) fn check_sizes(sizes: &[(&str, usize)]) -> Result<(), EngineError> {
+    for (what, size) in sizes {
+        if *size == 0 || *size > MAX_DIMENSION {
+            return Err(invalid(format!(
+                "{what} is {size}; expected 1 to {MAX_DIMENSION}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A model file whose header contradicts itself.

@@ -20,11 +20,11 @@ mod tensors;
 pub use batch::{Batch, Outputs};
 pub(crate) use decoder::describe;
 pub use decoder::{Decoder, Trace};
-pub(crate) use description::invalid;
 pub use description::{
     Activation, Description, ExpertsShape, LayerShape, Multipliers, Norms, QueryKeyNorm,
     RouterShape, Score, SharedExpert,
 };
+pub(crate) use description::{check_sizes, invalid};
 pub use family::architectures;
 pub use kv_cache::{KvCache, KvType};
 pub use rope::{Llama3Scaling, LongScaling, Rope, RopeKind, RopeScaling, YarnScaling};
