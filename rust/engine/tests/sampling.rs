@@ -138,18 +138,19 @@ fn scored_prompts_among_others_and_under_preemption_stay_whole() {
         prompt_logprobs: Some(0),
         ..greedy(120)
     };
-    let asked: Vec<u64> = (0..6).map(|_| client.submit(&prompt(), &params)).collect();
-    let scores: Vec<Vec<Option<f32>>> = asked
-        .into_iter()
-        .map(|id| {
-            client
-                .wait(id)
-                .prompt_logprobs
-                .iter()
-                .map(|one| one.logprob)
-                .collect()
-        })
-        .collect();
+    let mut scores = Vec::new();
+    // On a busy machine the first may have ended before the last are there; then nobody is in the way of another.
+    for _ in 0..20 {
+        let asked: Vec<u64> = (0..6).map(|_| client.submit(&prompt(), &params)).collect();
+        for id in asked {
+            let answer = client.wait(id);
+            let scored = answer.prompt_logprobs.iter().map(|one| one.logprob);
+            scores.push(scored.collect::<Vec<_>>());
+        }
+        if client.engine.stats().preemptions > 0 {
+            break;
+        }
+    }
     assert!(client.engine.stats().preemptions > 0);
     assert_eq!(scores[0].len(), 100);
     assert!(scores.iter().all(|other| other == &scores[0]));

@@ -107,7 +107,13 @@ fn a_pool_too_small_for_all_preempts_and_changes_nothing() {
         let block = 4 * 2 * 2 * 16 * 4 * 32;
         options.kv_bytes = Some(block * 14);
     });
-    assert_eq!(texts(&mut tight, &greedy(60)), expected);
+    // On a busy machine the first may have ended before the last are there; then nobody is in the way of another.
+    for _ in 0..20 {
+        assert_eq!(texts(&mut tight, &greedy(60)), expected);
+        if tight.engine.stats().preemptions > 0 {
+            break;
+        }
+    }
     let stats = tight.engine.stats();
     assert!(stats.preemptions > 0, "{stats:?}");
     assert_eq!((stats.running, stats.waiting, stats.blocks_used), (0, 0, 0));
