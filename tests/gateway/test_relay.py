@@ -125,6 +125,16 @@ def test_a_chunk_that_is_no_completion_is_malformed(sink: Relay | Translation, j
         sink.feed(junk, 1.0)
 
 
+@pytest.mark.parametrize("newline", [b"\n\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("junk", [b"{not json}", b'{"a": 1} {"b": 2}', b"[1]", b'{"a": "\xff"}', b"null"])
+def test_garbage_after_the_first_token_is_not_passed_on(junk: bytes, newline: bytes) -> None:
+    relay = Relay(drop_usage=False)
+    said = b'data: {"choices": [{"delta": {"content": "Hi"}}]}' + newline
+    assert relay.feed(said, 1.0) == said
+    with pytest.raises(UpstreamMalformed):
+        relay.feed(b"data: " + junk + newline, 2.0)
+
+
 @given(data=st.data())
 def test_the_translation_is_the_same_whatever_the_split(data: st.DataObject) -> None:
     whole = stream()

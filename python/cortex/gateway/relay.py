@@ -1,7 +1,8 @@
 """Relay: passes a host's OpenAI stream on event by event, bytes untouched, and learns what the meter needs.
 
 Only whole events are passed on, so that an error event can follow anywhere. Events are decoded until the first token
-and where a mark shows that they are special (an error, the usage, the end); all others only pass by.
+and where a mark shows that they are special (an error, the usage, the end); of all others only the form is looked at:
+a client shall not be the one who finds out that a host sends garbage.
 """
 
 import re
@@ -42,7 +43,12 @@ class _Chunk(msgspec.Struct, frozen=True):
     error: WireError | str | None = None
 
 
+class _Object(msgspec.Struct, frozen=True):
+    """Any JSON object."""
+
+
 _DECODER = msgspec.json.Decoder(_Chunk)
+_FORM = msgspec.json.Decoder(_Object)
 
 
 class Relay:
@@ -72,7 +78,7 @@ class Relay:
         whole = self._whole(self._tail + chunk if self._tail else chunk)
         if not whole or self._done:
             return b""
-        if self.first_token is None or _SPECIAL.search(whole):
+        if self.first_token is None or _SPECIAL.search(whole) or not _plain(whole):
             return self._sifted(whole, now)
         self.events += whole.count(b"data:")
         self.last_token = now
@@ -145,6 +151,22 @@ class Relay:
         return not (self._drop_usage and chunk.usage is not None and not chunk.choices)
 
 
+def _plain(whole: bytes) -> bool:
+    """Whether these are nothing but events of one line with a JSON object in each."""
+    if not whole.endswith(b"\n\n"):
+        return False
+    try:
+        if not whole.isascii():
+            whole.decode()
+        for event in whole.split(b"\n\n")[:-1]:
+            if not event.startswith(b"data: {"):
+                return False
+            _FORM.decode(event[6:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
 def _says(choice: _Choice) -> bool:
     """Whether the choice carries something generated."""
     delta = choice.delta
@@ -155,6 +177,8 @@ def _says(choice: _Choice) -> bool:
 
 def _decode(data: bytes) -> _Chunk:
     try:
+        if not data.isascii():
+            data.decode()  # what the decoder skips it does not look at
         return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         error: CortexError = UpstreamMalformed("The host sent a chunk that is not its protocol.")

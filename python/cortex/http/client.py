@@ -6,9 +6,12 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from types import TracebackType
+from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from cortex.errors import CortexError, UpstreamLost, UpstreamMalformed, UpstreamUnreachable
 from cortex.http.message import NO_HEADERS
@@ -136,7 +139,7 @@ class UpstreamClient:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(
+            connector = _Connector(
                 limit=0,
                 keepalive_timeout=_KEEPALIVE_SECONDS,
                 socket_factory=_probed_socket,
@@ -150,6 +153,25 @@ class UpstreamClient:
                 read_bufsize=_READ_BUFFER,
             )
         return self._session
+
+
+class _Handler(ResponseHandler):
+    """Tells whoever reads a body of every error. aiohttp 3.14 does not of bytes that are no chunk: it closes the
+    connection, drops the time limit too, and its reader would wait for ever."""
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        if self._payload is not None and not self._payload.is_eof() and self._payload.exception() is None:
+            self._payload.set_exception(exc, *cause)
+        super().set_exception(exc, *cause)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes our handlers. The factory is private API: a test holds it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        made: Any = partial(_Handler, loop=self._loop)
+        self._factory = made
 
 
 def _probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
