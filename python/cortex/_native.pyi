@@ -7,18 +7,25 @@ Only `cortex.engine` may import this module.
 from collections.abc import Sequence
 from typing import final
 
-__all__ = ["Ending", "Engine", "Event", "Grammar", "Loader", "Prompt", "build_info", "inspect"]
+__all__ = ["Ending", "Engine", "Event", "Grammar", "Loader", "Prompt", "build_info", "inspect", "measure_machine"]
 
 def build_info() -> str:
     """JSON: package_version, candle_version, rustc_version, profile, target, features[], simd (chosen at run time),
     architectures[]."""
 
-def inspect(path: str, *, context_length: int | None = None, max_sequences: int = 1) -> str:
+def inspect(path: str, *, context_length: int | None = None, max_sequences: int = 1, quant: str | None = None) -> str:
     """JSON from the header alone: architecture, name, quantisation, kind (generate or embed), dimensions (of an
     embedding, else null), layers, hidden, vocab, context_length, weights_bytes, kv_bytes_per_token, kv_bytes,
     work_bytes, total_bytes, has_chat_template.
 
     Raises ModelFileInvalid, UnsupportedModel, SourceNotFound.
+    """
+
+def measure_machine(threads: int | None = None) -> str:
+    """JSON: threads, simd, bytes_per_second read from memory, multiply_adds_per_second of 8-bit numbers; None = the
+    cores that this process may use.
+
+    Raises InvalidField.
     """
 
 @final
@@ -36,6 +43,7 @@ class Loader:
         threads: int | None = None,
         step_tokens: int | None = None,
         chat_template: str | None = None,
+        quant: str | None = None,
     ) -> Loader: ...
     def run(self) -> Engine: ...
     def progress(self) -> tuple[str, int, int]:
@@ -114,8 +122,9 @@ class Engine:
     def info(self) -> str:
         """JSON: architecture, name, quantisation, kind (generate or embed), dimensions (of an embedding, else null),
         context_length (as limited by memory), vocab, weights_bytes, kv_bytes, kv_block_tokens, threads, simd,
-        has_chat_template, tool_format (null where the template tells none), thinks, defaults{temperature, top_k, top_p,
-        min_p, repetition_penalty}; a default is null where the publisher says nothing.
+        step{bytes, tokens, layer_weights, head_weights} (null for an embedding model), has_chat_template, tool_format
+        (null where the template tells none), thinks, defaults{temperature, top_k, top_p, min_p, repetition_penalty}; a
+        default is null where the publisher says nothing.
         """
     def encode_chat(
         self,

@@ -353,7 +353,7 @@ class FakeEngines:
             "architectures": ["llama"],
         }
 
-    async def inspect(self, path: Path, *, context_length: int | None) -> Header:
+    async def inspect(self, path: Path, *, context_length: int | None, quant: str | None = None) -> Header:
         if path.name.startswith("broken"):
             raise ModelFileInvalid(f"{path.name} is cut short")
         return Header(

@@ -96,6 +96,7 @@ class FakeNativeEngine:
             "architecture": "fake", "name": "fake", "quantisation": "F32", "kind": "generate", "dimensions": 2,
             "context_length": 4096, "vocab": 256,
             "weights_bytes": 1, "kv_bytes": 1, "kv_block_tokens": 16, "threads": 1, "simd": "scalar",
+            "step": None,
             "has_chat_template": True, "defaults": defaults,
         }  # fmt: skip
         return json.dumps(facts)

@@ -7,7 +7,7 @@ import pytest
 from cortex.errors import QuantNotFound, SourceNotFound
 from cortex.neuron.fetch import Fetch
 from cortex.neuron.package_source import package_path
-from cortex.neuron.selection import choose, is_safe_name, quant_label
+from cortex.neuron.selection import choose, is_safe_name, quant_at_load, quant_label
 from cortex.neuron.sources import Sources
 
 SOURCES = Sources(environ={"HOME": "/nonexistent", "HF_HUB_OFFLINE": "1"})
@@ -108,6 +108,25 @@ def test_without_a_quantisation_the_choice_is_preferred_or_asked_for() -> None:
         choose(["README.md", "model.bin"], quant=None, what="it")
     with pytest.raises(QuantNotFound, match="only safetensors"):
         choose(["config.json", "model.safetensors"], quant="Q4_0", what="it")
+
+
+def test_safetensors_can_be_quantised_at_load_where_there_is_no_file_of_that_kind() -> None:
+    assert choose(["config.json", "model.safetensors"], quant="Q8_0", what="it").weights == ("model.safetensors",)
+    names = ["config.json", "model.safetensors", "m-Q8_0.gguf"]
+    assert choose(names, quant="q8_0", what="it").weights == ("m-Q8_0.gguf",)
+
+
+def test_only_a_folder_is_quantised_at_load(tmp_path: Path) -> None:
+    assert quant_at_load(tmp_path, "Q8_0") == "q8_0"
+    assert quant_at_load(tmp_path / "m-Q8_0.gguf", "Q8_0") is None
+    assert quant_at_load(tmp_path, None) is None
+
+
+def test_a_folder_of_safetensors_is_itself_the_model(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes(b"{}")
+    sources = Sources(environ={})
+    assert sources.resolve(str(tmp_path), quant="q4_k", fetch=Fetch()) == tmp_path
 
 
 def test_an_incomplete_split_is_not_offered() -> None:

@@ -46,6 +46,34 @@ def check(
 
 
 @app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="A .gguf file, a folder of safetensors, or a repository.")],
+    quant: Annotated[str | None, typer.Option(help="Which GGUF file of a repository: Q4_K_M, Q8_0, ...")] = None,
+    prompt: Annotated[str, typer.Option(help="Lengths of prompts, in tokens.")] = "128,512",
+    generate: Annotated[int, typer.Option(help="Tokens to generate.", min=2)] = 64,
+    batch: Annotated[str, typer.Option(help="Sequences that generate at a time.")] = "1,8,32",
+    threads: Annotated[int | None, typer.Option(help="Engine threads; default: the cores we may use.", min=1)] = None,
+    rounds: Annotated[int, typer.Option(help="How often each task is measured.", min=1)] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model's speed on this machine, and how near the machine's limits it is."""
+    from cortex.cli.bench import BenchOptions, run_bench
+
+    run_bench(
+        BenchOptions(
+            model=model,
+            quant=quant,
+            prompt=prompt,
+            generate=generate,
+            batch=batch,
+            threads=threads,
+            rounds=rounds,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     from importlib.metadata import version as installed

@@ -2,7 +2,18 @@
 
 from cortex.engine.async_engine import AsyncEngine
 from cortex.engine.embedded import Embedded
-from cortex.engine.facts import Defaults, EngineStats, Inspection, ModelFacts, build_info, inspect_model
+from cortex.engine.facts import (
+    Defaults,
+    EngineStats,
+    Inspection,
+    Machine,
+    ModelFacts,
+    StepWork,
+    build_info,
+    inspect_model,
+    measure_machine,
+)
+from cortex.engine.loading import OnProgress
 from cortex.engine.options import EngineSampling, LoadOptions
 
 __all__ = [
@@ -13,7 +24,11 @@ __all__ = [
     "EngineStats",
     "Inspection",
     "LoadOptions",
+    "Machine",
     "ModelFacts",
+    "OnProgress",
+    "StepWork",
     "build_info",
     "inspect_model",
+    "measure_machine",
 ]

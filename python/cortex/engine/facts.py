@@ -8,7 +8,17 @@ import msgspec
 
 from cortex import _native
 
-__all__ = ["Defaults", "EngineStats", "Inspection", "ModelFacts", "build_info", "inspect_model"]
+__all__ = [
+    "Defaults",
+    "EngineStats",
+    "Inspection",
+    "Machine",
+    "ModelFacts",
+    "StepWork",
+    "build_info",
+    "inspect_model",
+    "measure_machine",
+]
 
 
 Kind = Literal["generate", "embed"]
@@ -44,9 +54,19 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float | None = None
 
 
+class StepWork(msgspec.Struct, frozen=True, kw_only=True):
+    """A step reads `bytes` of weights and takes at most `tokens`; each of them is multiplied with `layer_weights`
+    weights, and with `head_weights` if its next token is wanted."""
+
+    bytes: int
+    tokens: int
+    layer_weights: int
+    head_weights: int
+
+
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model. `context_length` is what model, option and KV memory leave; sizes are bytes. `dimensions` are the
-    values of one embedding, None for a model that generates.
+    values of one embedding, None for a model that generates, which alone has a `step`.
 
     `tool_format` is how the model writes calls, as far as its template tells; `thinks`: it thinks aloud.
     """
@@ -63,6 +83,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     kv_block_tokens: int
     threads: int
     simd: str
+    step: StepWork | None
     has_chat_template: bool
     defaults: Defaults
     tool_format: str | None = None
@@ -94,6 +115,15 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What so many threads can do at best: bytes read from memory and 8-bit multiply-adds, a second."""
+
+    threads: int
+    simd: str
+    bytes_per_second: float
+    multiply_adds_per_second: float
+
+
 def build_info() -> dict[str, Any]:
     """What the engine was built from and for: package_version, candle_version, rustc_version, profile, target,
     features, simd (chosen at run time), architectures."""
@@ -101,12 +131,19 @@ def build_info() -> dict[str, Any]:
     return facts
 
 
-async def inspect_model(path: Path, *, context_length: int | None = None, max_sequences: int = 1) -> Inspection:
+async def inspect_model(
+    path: Path, *, context_length: int | None = None, max_sequences: int = 1, quant: str | None = None
+) -> Inspection:
     """Read a model's header, in a thread.
 
     Raises SourceNotFound, ModelFileInvalid, UnsupportedModel, InvalidField.
     """
     read = await asyncio.to_thread(
-        _native.inspect, str(path), context_length=context_length, max_sequences=max_sequences
+        _native.inspect, str(path), context_length=context_length, max_sequences=max_sequences, quant=quant
     )
     return msgspec.json.decode(read, type=Inspection)
+
+
+async def measure_machine(threads: int | None = None) -> Machine:
+    """Measure the machine, in a thread: half a second. None = the cores that this process may use."""
+    return msgspec.json.decode(await asyncio.to_thread(_native.measure_machine, threads), type=Machine)

@@ -11,7 +11,8 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How much memory and machine a model gets; None = the engine's own choice.
 
     `kv_bytes` is the size of the KV pool, `step_tokens` the most tokens of one step (decode and prefill together),
-    `max_waiting` the requests that may wait beyond the `max_sequences` that run.
+    `max_waiting` the requests that may wait beyond the `max_sequences` that run. `quant` (q8_0, q6_k, q4_k) quantises
+    safetensors while they are loaded.
     """
 
     context_length: int | None = None
@@ -21,6 +22,7 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None = None
     step_tokens: int | None = None
     chat_template: str | None = None
+    quant: str | None = None
 
 
 class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,7 +31,8 @@ _PROOF_SECONDS = 300.0
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to load, and how much of the machine to give it; None = the engine's own choice."""
+    """What to load, and how much of the machine to give it; None = the engine's own choice. `quant` quantises a folder
+    of safetensors while it is loaded."""
 
     path: Path
     device: int
@@ -40,6 +41,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int | None = None
     threads: int | None = None
     step_tokens: int | None = None
+    quant: str | None = None
 
 
 class Prompt(Protocol):
@@ -204,7 +206,7 @@ class Engines(Protocol):
         """What the engine was built from and for: candle_version, features, simd, ..."""
         ...
 
-    async def inspect(self, path: Path, *, context_length: int | None) -> Header: ...
+    async def inspect(self, path: Path, *, context_length: int | None, quant: str | None = None) -> Header: ...
 
     async def load(self, plan: LoadPlan, progress: Progress) -> Engine: ...
 

@@ -23,6 +23,7 @@ from cortex.neuron.metrics import Metrics
 from cortex.neuron.models import ON_THE_WAY, Model, Models, Serving
 from cortex.neuron.probing import capabilities_of
 from cortex.neuron.progress import Progress
+from cortex.neuron.selection import quant_at_load
 from cortex.neuron.sizing import Size, actual_size, choose_size
 from cortex.neuron.unloads import Unloads
 from cortex.protocol import LoadRequest, LoadResult
@@ -166,6 +167,7 @@ class Loads:
             max_sequences=self._config.admission.max_in_flight,
             threads=self._config.threads,
             step_tokens=self._config.step_tokens,
+            quant=quant_at_load(path, spec.quant),
         )
         engine = await self._engines.load(plan, job.progress)  # 5.
         try:
@@ -187,7 +189,9 @@ class Loads:
     async def _reserve(self, job: _Job, path: Path) -> Size:
         model, spec = job.model, job.model.spec
         job.progress.set("header")
-        header = await self._engines.inspect(path, context_length=spec.context_length)
+        header = await self._engines.inspect(
+            path, context_length=spec.context_length, quant=quant_at_load(path, spec.quant)
+        )
         leaving = [name for name in spec.evict if self._models.get(name) is not None]
         device = spec.devices[0] if spec.devices else self._ledger.roomiest(leaving=leaving)
         size = choose_size(

@@ -18,9 +18,9 @@ class NativeEngines:
         """What the engine was built from and for."""
         return build_info()
 
-    async def inspect(self, path: Path, *, context_length: int | None) -> Header:
+    async def inspect(self, path: Path, *, context_length: int | None, quant: str | None = None) -> Header:
         """Read the header. Raises SourceNotFound, ModelFileInvalid, UnsupportedModel, InvalidField."""
-        found = await inspect_model(path, context_length=context_length)
+        found = await inspect_model(path, context_length=context_length, quant=quant)
         return Header(
             architecture=found.architecture,
             context_length=found.context_length,
@@ -40,5 +40,6 @@ class NativeEngines:
             kv_bytes=plan.kv_bytes,
             threads=plan.threads,
             step_tokens=plan.step_tokens,
+            quant=plan.quant,
         )
         return await AsyncEngine.load(plan.path, options, on_progress=progress.set)

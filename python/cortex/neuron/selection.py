@@ -3,11 +3,11 @@
 import difflib
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from cortex.errors import QuantNotFound, SourceNotFound
 
-__all__ = ["SIDECARS", "Choice", "choose", "is_safe_name", "quant_label"]
+__all__ = ["SIDECARS", "Choice", "choose", "is_safe_name", "quant_at_load", "quant_label"]
 
 # Small files that belong to the weights: what the model is, its tokenizer, its template, its sampling defaults.
 SIDECARS = (
@@ -24,6 +24,8 @@ SIDECARS = (
 )
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+# What the engine makes of safetensors while it loads them.
+AT_LOAD = ("q8_0", "q6_k", "q4_k")
 # The order of preference when no quantisation is asked for and a repository has several.
 PREFERRED = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "Q6_K", "Q8_0", "Q4_0", "Q4_1", "IQ4_XS", "MXFP4", "BF16", "F16")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})(?=\.gguf$)")
@@ -56,7 +58,8 @@ def is_safe_name(name: str) -> bool:
 def choose(names: Iterable[str], *, quant: str | None, what: str) -> Choice:
     """Choose the model's files. Numbers as in the code.
 
-    1. A quantisation is asked for: the GGUF file whose name contains it, whole words first.
+    1. A quantisation is asked for: the GGUF file whose name contains it, whole words first; where there is no GGUF file
+    at all, the safetensors, if it is one that they can be given at load.
     2. None is asked for and there are safetensors: these.
     3. None is asked for: the only GGUF file, or the most preferred.
     Raises QuantNotFound (with what is there) or SourceNotFound (no model files at all).
@@ -64,13 +67,20 @@ def choose(names: Iterable[str], *, quant: str | None, what: str) -> Choice:
     safe = sorted(name for name in names if is_safe_name(name))
     models = _gguf_models(safe)
     sidecars = tuple(name for name in SIDECARS if name in safe)
-    if quant is not None:  # 1
+    if quant is not None and not models and quant.lower() in AT_LOAD and _has_safetensors(safe):  # 1
+        return Choice(_safetensors(safe), sidecars)
+    if quant is not None:
         return Choice(models[_by_quant(models, quant, what, has_safetensors=_has_safetensors(safe))], sidecars)
     if _has_safetensors(safe):  # 2
         return Choice(_safetensors(safe), sidecars)
     if not models:
         raise SourceNotFound(f"{what} holds neither GGUF nor safetensors files")
     return Choice(models[_preferred(models, what)], sidecars)  # 3
+
+
+def quant_at_load(path: Path, quant: str | None) -> str | None:
+    """The quantisation that the engine has to make: none for a file, which has its own."""
+    return quant.lower() if quant is not None and path.is_dir() else None
 
 
 def quant_label(name: str) -> str:
@@ -108,7 +118,7 @@ def _by_quant(models: dict[str, tuple[str, ...]], quant: str, what: str, *, has_
     if available:
         text = f"{what} has no file of quantisation {quant!r}; it has {', '.join(available)}"
     elif has_safetensors:
-        text = f"{what} has no quantised files, only safetensors; leave the quantisation out"
+        text = f"{what} has only safetensors; leave the quantisation out, or name {', '.join(AT_LOAD)}"
     else:
         text = f"{what} has no GGUF files"
     raise QuantNotFound(text, param="quant", extras={"available": available, "nearest": near})

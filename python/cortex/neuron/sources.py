@@ -78,7 +78,8 @@ class Sources:
             raise SourceNotFound(f"{path} does not exist", param="model_id")
         if path.is_dir() and quant is not None:
             names = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
-            return path / choose(names, quant=quant, what=str(path)).weights[0]
+            choice = choose(names, quant=quant, what=str(path))
+            return path / choice.weights[0] if choice.is_gguf else path
         if quant is not None:
             _check_quant(path, quant)
         return path

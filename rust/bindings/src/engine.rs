@@ -37,6 +37,12 @@ impl Engine {
             "kv_block_tokens": info.kv_block_tokens,
             "threads": info.threads,
             "simd": info.simd,
+            "step": info.step.map(|step| json!({
+                "bytes": step.bytes,
+                "tokens": step.tokens,
+                "layer_weights": step.layer_weights,
+                "head_weights": step.head_weights,
+            })),
             "has_chat_template": info.has_chat_template,
             "tool_format": info.tool_format.map(|format| format!("{format:?}")),
             "thinks": info.thinks,

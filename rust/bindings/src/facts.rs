@@ -28,16 +28,17 @@ pub(crate) fn build_info() -> String {
 
 /// What a model file is and needs, from its header alone.
 #[pyfunction]
-#[pyo3(signature = (path, *, context_length=None, max_sequences=1))]
+#[pyo3(signature = (path, *, context_length=None, max_sequences=1, quant=None))]
 #[expect(clippy::needless_pass_by_value, reason = "what a Python path becomes")]
 pub(crate) fn inspect(
     py: Python<'_>,
     path: PathBuf,
     context_length: Option<usize>,
     max_sequences: usize,
+    quant: Option<String>,
 ) -> PyResult<String> {
     let read = outside(py, || {
-        cortex_engine::inspect(&path, context_length, max_sequences)
+        cortex_engine::inspect(&path, context_length, max_sequences, quant.as_deref())
     })?;
     let estimate = read.estimate;
     let facts = json!({
@@ -56,6 +57,20 @@ pub(crate) fn inspect(
         "work_bytes": estimate.work_bytes,
         "total_bytes": estimate.total_bytes,
         "has_chat_template": read.has_chat_template,
+    });
+    Ok(facts.to_string())
+}
+
+/// What the machine can do at best with so many threads.
+#[pyfunction]
+#[pyo3(signature = (threads=None))]
+pub(crate) fn measure_machine(py: Python<'_>, threads: Option<usize>) -> PyResult<String> {
+    let machine = outside(py, || cortex_engine::measure_machine(threads))?;
+    let facts = json!({
+        "threads": machine.threads,
+        "simd": machine.level.name(),
+        "bytes_per_second": machine.bytes_per_second,
+        "multiply_adds_per_second": machine.multiply_adds_per_second,
     });
     Ok(facts.to_string())
 }

@@ -20,7 +20,7 @@ mod _native {
     #[pymodule_export]
     use crate::events::{Ending, Event};
     #[pymodule_export]
-    use crate::facts::{build_info, inspect};
+    use crate::facts::{build_info, inspect, measure_machine};
     #[pymodule_export]
     use crate::grammar::Grammar;
     #[pymodule_export]
@@ -44,6 +44,7 @@ fn set_all(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "Prompt",
         "build_info",
         "inspect",
+        "measure_machine",
     ];
     module.setattr("__all__", names)
 }

@@ -18,7 +18,7 @@ pub(crate) struct Loader {
 impl Loader {
     #[new]
     #[pyo3(signature = (path, *, context_length=None, max_sequences=16, max_waiting=256, kv_bytes=None, threads=None,
-        step_tokens=None, chat_template=None))]
+        step_tokens=None, chat_template=None, quant=None))]
     #[expect(
         clippy::too_many_arguments,
         reason = "keyword arguments of one Python constructor"
@@ -32,6 +32,7 @@ impl Loader {
         threads: Option<usize>,
         step_tokens: Option<usize>,
         chat_template: Option<String>,
+        quant: Option<String>,
     ) -> Self {
         let options = LoadOptions {
             path,
@@ -42,6 +43,7 @@ impl Loader {
             threads,
             step_tokens,
             chat_template,
+            quant,
         };
         Self {
             inner: cortex_engine::Loader::new(options),

@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use cortex_kernels::Pool;
+use cortex_kernels::{Machine, Pool};
 use cortex_scheduler::{Limits, Scheduler};
 use cortex_text::ChatTemplate;
 use cortex_weights::ModelFile;
 
 use crate::gauge::Gauge;
-use crate::info::ModelKind;
+use crate::info::{ModelKind, StepWork};
 use crate::loader::{LoadState, Stage};
 use crate::mailbox::Mailbox;
-use crate::model::{Batch, Decoder, Description, KvCache, KvType, Outputs, describe};
+use crate::model::{Batch, Decoder, Description, InSitu, KvCache, KvType, Outputs, describe};
 use crate::runner::{Runner, Shared};
 use crate::sampler::{Row, Sampler};
 use crate::vocabulary::Vocabulary;
 use crate::{EngineError, LoadOptions, ModelInfo, SamplingParams};
 
+/// How keys and values of a model that generates are stored.
+pub(crate) const KV_TYPE: KvType = KvType::F16;
 /// Tokens of one KV block.
 pub(crate) const BLOCK_TOKENS: usize = 32;
 /// Most tokens of a step when the options do not say.
@@ -39,18 +41,25 @@ pub(crate) fn assemble(
     state: &LoadState,
 ) -> Result<Parts, EngineError> {
     let shape = describe(&file)?;
-    let plan = KvPlan::new(options, &shape)?;
+    let in_situ = InSitu::parse(options.quant.as_deref(), &file)?;
+    let plan = KvPlan::new(options, &shape, KV_TYPE)?;
     let vocabulary = Vocabulary::read(&file, options.chat_template.as_deref())?;
     state.check()?;
     state.enter(Stage::Weights);
-    let pool = Arc::new(Pool::new(threads(options)?));
-    let quantisation = quantisation(&file);
-    let decoder = Decoder::load_watched(&file, Arc::clone(&pool), state)?;
+    let pool = Arc::new(Pool::new(threads(options.threads)?));
+    let quantisation = in_situ.map_or_else(|| quantisation(&file), |ty| ty.name().to_owned());
+    let decoder = Decoder::load_watched(&file, Arc::clone(&pool), in_situ, state)?;
     drop(file);
     state.enter(Stage::Warmup);
-    let cache = KvCache::new(&shape, plan.blocks, BLOCK_TOKENS, decoder.device())?;
+    let cache = KvCache::new(
+        &shape,
+        plan.blocks,
+        BLOCK_TOKENS,
+        (KV_TYPE, decoder.device()),
+    )?;
     warm_up(&decoder, &cache)?;
     state.check()?;
+    let (layer_weights, head_weights) = decoder.weights();
     let info = ModelInfo {
         architecture: shape.architecture.clone(),
         name: model_name(shape.name.as_ref(), options),
@@ -64,6 +73,12 @@ pub(crate) fn assemble(
         kv_block_tokens: BLOCK_TOKENS,
         threads: pool.threads(),
         simd: cortex_kernels::simd_level().name().to_owned(),
+        step: Some(StepWork {
+            bytes: decoder.step_bytes(),
+            tokens: step_tokens(options),
+            layer_weights,
+            head_weights,
+        }),
         has_chat_template: vocabulary.template.is_some(),
         tool_format: vocabulary.format.tools,
         thinks: vocabulary.format.reasoning.is_some(),
@@ -94,7 +109,11 @@ pub(crate) struct KvPlan {
 }
 
 impl KvPlan {
-    pub fn new(options: &LoadOptions, shape: &Description) -> Result<Self, EngineError> {
+    pub fn new(
+        options: &LoadOptions,
+        shape: &Description,
+        ty: KvType,
+    ) -> Result<Self, EngineError> {
         let wanted = options.context_length.unwrap_or(shape.context_length);
         if wanted == 0 || wanted > shape.context_length {
             let reason = format!(
@@ -103,7 +122,7 @@ impl KvPlan {
             );
             return Err(EngineError::field("context_length", reason));
         }
-        let block_bytes = KvCache::bytes_per_token(shape, KvType::F32) * BLOCK_TOKENS as u64;
+        let block_bytes = KvCache::bytes_per_token(shape, ty) * BLOCK_TOKENS as u64;
         let context_blocks = wanted.div_ceil(BLOCK_TOKENS);
         let contexts = options.max_sequences.clamp(1, DEFAULT_CONTEXTS);
         let blocks = match options.kv_bytes {
@@ -138,8 +157,16 @@ impl KvPlan {
     }
 }
 
-pub(crate) fn threads(options: &LoadOptions) -> Result<usize, EngineError> {
-    match options.threads {
+/// Measure the machine with so many threads; `None` as for a load.
+///
+/// # Errors
+/// `InvalidField` for no threads.
+pub fn measure_machine(wanted: Option<usize>) -> Result<Machine, EngineError> {
+    Ok(Machine::measure(&Pool::new(threads(wanted)?)))
+}
+
+pub(crate) fn threads(wanted: Option<usize>) -> Result<usize, EngineError> {
+    match wanted {
         Some(0) => Err(EngineError::field("threads", "must be at least 1")),
         Some(threads) => Ok(threads.min(1024)),
         // Counts what affinity and cgroup leave to this process.
@@ -147,19 +174,20 @@ pub(crate) fn threads(options: &LoadOptions) -> Result<usize, EngineError> {
     }
 }
 
+fn step_tokens(options: &LoadOptions) -> usize {
+    let chosen = options.step_tokens.unwrap_or(STEP_TOKENS);
+    chosen.max(options.max_sequences)
+}
+
 fn scheduler(
     options: &LoadOptions,
     plan: &KvPlan,
     shape: &Description,
 ) -> Result<Scheduler, EngineError> {
-    let step_tokens = options
-        .step_tokens
-        .unwrap_or(STEP_TOKENS)
-        .max(options.max_sequences);
     let limits = Limits {
         block_size: BLOCK_TOKENS,
         blocks: plan.blocks,
-        step_tokens,
+        step_tokens: step_tokens(options),
         max_running: options.max_sequences,
         // The mailbox bounds the requests in the engine; all of them may wait here.
         max_waiting: options.max_sequences.saturating_add(options.max_waiting),

@@ -36,6 +36,19 @@ impl ModelKind {
     }
 }
 
+/// What a step of generation takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepWork {
+    /// Bytes of weights that it reads.
+    pub bytes: u64,
+    /// Most tokens of it.
+    pub tokens: usize,
+    /// Weights of the layers, which every token is multiplied with.
+    pub layer_weights: u64,
+    /// Weights of the head, for tokens whose successor is wanted.
+    pub head_weights: u64,
+}
+
 /// What was loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInfo {
@@ -63,6 +76,8 @@ pub struct ModelInfo {
     pub threads: usize,
     /// Instruction set of the kernels, chosen at run time.
     pub simd: String,
+    /// What a step takes; `None` for a model that does not generate.
+    pub step: Option<StepWork>,
     /// Whether `encode_chat` can work.
     pub has_chat_template: bool,
     /// How the model writes tool calls, if its template tells.

@@ -6,13 +6,11 @@ use cortex_kernels::PackedMatrix;
 use cortex_weights::{Estimate, ModelFile, estimate};
 
 use crate::EngineError;
-use crate::assembly::quantisation;
-use crate::embed::outline;
+use crate::assembly::{KV_TYPE, quantisation};
+use crate::embed::{self, outline};
 use crate::info::ModelKind;
+use crate::model::InSitu;
 use crate::vocabulary::has_template;
-
-/// Bytes of one value in the KV cache.
-const KV_VALUE_BYTES: usize = 4;
 
 /// Facts about a model that is not loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +40,15 @@ pub struct Inspection {
 }
 
 /// Bytes of all weights in the kernels' layout, at most.
-fn packed_bytes(file: &ModelFile) -> u64 {
+fn packed_bytes(file: &ModelFile, in_situ: Option<InSitu>, vocab: usize) -> u64 {
     let sizes = file.tensors().iter().map(|tensor| {
         if tensor.shape.len() < 2 {
             // Vectors are f32.
             return 4 * tensor.cols() as u64;
         }
-        PackedMatrix::bytes_for(tensor.ty, tensor.rows(), tensor.cols())
+        let (rows, cols) = (tensor.rows(), tensor.cols());
+        let wanted = in_situ.and_then(|wish| wish.of(tensor.ty, cols, rows == vocab));
+        PackedMatrix::bytes_for(wanted.unwrap_or(tensor.ty), rows, cols)
     });
     sizes.fold(0, u64::saturating_add)
 }
@@ -56,14 +56,17 @@ fn packed_bytes(file: &ModelFile) -> u64 {
 /// Read the header of a model and refuse what the engine cannot run.
 ///
 /// # Errors
-/// `SourceNotFound`, `ModelFileInvalid`, `UnsupportedModel`; `InvalidField` for a context that the model cannot have.
+/// `SourceNotFound`, `ModelFileInvalid`, `UnsupportedModel`; `InvalidField` for a context or a quantisation that the
+/// model cannot have.
 pub fn inspect(
     path: &Path,
     context_length: Option<usize>,
     max_sequences: usize,
+    quant: Option<&str>,
 ) -> Result<Inspection, EngineError> {
     let file = ModelFile::open(path)?;
     let shape = outline(&file)?;
+    let in_situ = InSitu::parse(quant, &file)?;
     let context = context_length.unwrap_or(shape.context_length);
     if context == 0 || context > shape.context_length {
         let reason = format!(
@@ -73,20 +76,20 @@ pub fn inspect(
         return Err(EngineError::field("context_length", reason));
     }
     // An embedding model keeps the texts of one pass only.
-    let sequences = if shape.pooling.is_some() {
-        1
+    let (sequences, kv) = if shape.pooling.is_some() {
+        (1, embed::KV_TYPE)
     } else {
-        max_sequences
+        (max_sequences, KV_TYPE)
     };
-    let (_, as_stored) = estimate(&file, context, sequences, KV_VALUE_BYTES)?;
-    let estimate = as_stored.with_weights(packed_bytes(&file));
+    let (_, as_stored) = estimate(&file, context, sequences, kv.bytes())?;
+    let estimate = as_stored.with_weights(packed_bytes(&file, in_situ, shape.vocab));
     let (kind, dimensions) = (shape.kind(), shape.dimensions());
     Ok(Inspection {
         kind,
         dimensions,
         architecture: shape.architecture,
         name: shape.name,
-        quantisation: quantisation(&file),
+        quantisation: in_situ.map_or_else(|| quantisation(&file), |ty| ty.name().to_owned()),
         layers: shape.layers,
         hidden: shape.hidden,
         vocab: shape.vocab,

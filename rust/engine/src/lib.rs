@@ -24,6 +24,7 @@ mod sampling;
 mod token_counts;
 mod vocabulary;
 
+pub use assembly::measure_machine;
 /// Parts of an answer and the tools that it may call, as `cortex-text` has them.
 pub use cortex_text::{Piece, ToolSpec, Tools};
 pub use embed::Pooling;
@@ -31,7 +32,7 @@ pub use engine::Engine;
 pub use error::EngineError;
 pub use event::{Ending, Event, FinishReason, TokenLogprob, Vectors};
 pub use grammar::{CompiledGrammar, Grammar};
-pub use info::{Defaults, ModelInfo, ModelKind, Stats};
+pub use info::{Defaults, ModelInfo, ModelKind, Stats, StepWork};
 pub use inspect::{Inspection, inspect};
 pub use loader::{LoadOptions, Loader, Progress, Stage};
 pub use sampling::SamplingParams;

@@ -24,6 +24,8 @@ pub struct LoadOptions {
     pub step_tokens: Option<usize>,
     /// A chat template that goes before every other source.
     pub chat_template: Option<String>,
+    /// Quantise the matrices of safetensors to this: `q8_0`, `q6_k` or `q4_k`.
+    pub quant: Option<String>,
 }
 
 impl LoadOptions {
@@ -38,6 +40,7 @@ impl LoadOptions {
             threads: None,
             step_tokens: None,
             chat_template: None,
+            quant: None,
         }
     }
 }

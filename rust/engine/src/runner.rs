@@ -313,7 +313,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::loader::LoadState;
-    use crate::model::KvCache;
+    use crate::model::{KvCache, KvType};
     use crate::{Engine, EngineError, LoadOptions, SamplingParams, assembly};
 
     /// An engine whose KV tensors hold one block where the scheduler hands out many.
@@ -327,8 +327,13 @@ mod tests {
         let mut parts = assembly::assemble(file, &options, &LoadState::default()).unwrap();
         let shape = parts.runner.decoder.description().clone();
         let device = parts.runner.decoder.device().clone();
-        parts.runner.cache =
-            KvCache::new(&shape, 1, parts.runner.cache.block_size(), &device).unwrap();
+        parts.runner.cache = KvCache::new(
+            &shape,
+            1,
+            parts.runner.cache.block_size(),
+            (KvType::F32, &device),
+        )
+        .unwrap();
         Engine::start(parts).unwrap()
     }
 

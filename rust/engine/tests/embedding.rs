@@ -148,7 +148,7 @@ fn counts_and_facts_are_those_of_the_texts_and_the_model() {
         (stats.prefill_tokens, stats.finished, stats.running),
         (305, 1, 0)
     );
-    let seen = inspect(&own_embedder(), None, 16).unwrap();
+    let seen = inspect(&own_embedder(), None, 16, None).unwrap();
     assert_eq!((seen.kind, seen.dimensions), (ModelKind::Embed, Some(64)));
     assert_eq!((seen.context_length, seen.estimate.kv_bytes), (512, 0));
     assert!(seen.estimate.weights_bytes >= info.weights_bytes);

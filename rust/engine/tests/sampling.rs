@@ -57,7 +57,7 @@ fn a_bias_of_100_makes_every_token_that_one_and_minus_100_never() {
 #[test]
 fn log_probabilities_are_those_of_the_raw_logits_whatever_changes_the_choice() {
     let mut client = load(&tiny(), |_| {});
-    let lone = Lone::open(&tiny());
+    let lone = Lone::as_served(&tiny());
     let params = SamplingParams {
         logprobs: Some(20),
         temperature: 1.7,
@@ -104,7 +104,7 @@ fn check_prompt_scores(client: &mut Client, max_tokens: usize) {
         (ending.completion_tokens, ending.cached_tokens),
         (max_tokens, 0)
     );
-    let rows = Lone::open(&tiny()).logits(0, &prompt(), Outputs::All);
+    let rows = Lone::as_served(&tiny()).logits(0, &prompt(), Outputs::All);
     let (first, others) = answer.prompt_logprobs.split_first().unwrap();
     assert_eq!((first.token, first.logprob), (prompt()[0], None));
     assert_eq!(others.len(), 99);

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use crate::attention_lines::Scoring;
 use crate::attention_task::{Call, Range, State, Task};
 use crate::simd::simd_level;
-use crate::{KernelError, KvLayout, Pool, shape};
+use crate::{KernelError, KvCell, KvLayout, Pool, shape};
 
 /// Queries of one task.
 const QUERIES: usize = 16;
@@ -52,11 +52,11 @@ pub struct AttentionParameters<'a> {
 /// # Errors
 /// If sizes do not fit together, a row, position or block does not exist, or a window is of no position.
 #[allow(clippy::too_many_arguments)] // One call of the hot path; a struct would be built for this call only.
-pub fn paged_attention(
+pub fn paged_attention<T: KvCell>(
     pool: &Pool,
     q: &[f32],
-    k_cache: &[f32],
-    v_cache: &[f32],
+    k_cache: &[T],
+    v_cache: &[T],
     layout: &KvLayout,
     sequences: &[AttentionSequence<'_>],
     parameters: &AttentionParameters<'_>,
@@ -75,8 +75,8 @@ pub fn paged_attention(
     let ranges = ranges(sequences, rows, blocks, layout.block_size)?;
     let call = Call {
         q,
-        k_cache,
-        v_cache,
+        k_cache: T::cells(k_cache),
+        v_cache: T::cells(v_cache),
         layout: *layout,
         heads,
         group,

@@ -6,8 +6,9 @@ use std::array::from_fn;
 use std::slice::from_raw_parts_mut;
 
 use crate::attention_lines::{Running, Scoring, Seen};
+use crate::quant::half_to_f32;
 use crate::vector::{Vector, add_products};
-use crate::{AttentionSequence, KvLayout, SimdLevel};
+use crate::{AttentionSequence, KvCells, KvLayout, SimdLevel};
 
 /// The most lines (heads of queries) that are computed together.
 const TOGETHER: usize = 4;
@@ -15,8 +16,8 @@ const TOGETHER: usize = 4;
 /// What all tasks of a call share.
 pub(crate) struct Call<'a> {
     pub q: &'a [f32],
-    pub k_cache: &'a [f32],
-    pub v_cache: &'a [f32],
+    pub k_cache: KvCells<'a>,
+    pub v_cache: KvCells<'a>,
     pub layout: KvLayout,
     pub heads: usize,
     /// Query heads of a key head.
@@ -61,6 +62,8 @@ pub(crate) struct State {
     running: Vec<Running>,
     /// `[TOGETHER, block_size]`.
     scores: Vec<f32>,
+    /// Keys and values of a block in single precision.
+    widened: [Vec<f32>; 2],
 }
 
 /// One block of keys and values of one head, and the number of its first position.
@@ -130,7 +133,7 @@ fn with_avx512(task: Task<'_>, state: &mut State) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn with_avx2(task: Task<'_>, state: &mut State) {
     // SAFETY: this is compiled for AVX2.
     unsafe { attend::<__m256>(task, state) }
@@ -154,11 +157,15 @@ unsafe fn attend<V: Vector>(task: Task<'_>, state: &mut State) {
         .window
         .map_or(0, |window| (range.position + 1).saturating_sub(window));
     let last = range.position + range.count - 1;
+    let mut widened = std::mem::take(&mut state.widened);
     for number in first / size..=last / size {
+        let [keys, values] = &mut widened;
         let start = call.layout.start(range.blocks[number] as usize, task.head);
         let block = Block {
-            keys: &call.k_cache[start..][..size * dim],
-            values: &call.v_cache[start..][..size * dim],
+            // SAFETY: as the caller promised.
+            keys: unsafe { singles::<V>(call.k_cache, start..start + size * dim, keys) },
+            // SAFETY: as above.
+            values: unsafe { singles::<V>(call.v_cache, start..start + size * dim, values) },
             start: number * size,
         };
         for line in (0..lines).step_by(TOGETHER) {
@@ -173,7 +180,39 @@ unsafe fn attend<V: Vector>(task: Task<'_>, state: &mut State) {
             }
         }
     }
+    state.widened = widened;
     write(task, state);
+}
+
+/// The cells of a span in single precision: as they are, or widened into the buffer.
+///
+/// # Safety
+/// The caller is compiled for the instructions of `V`.
+#[inline(always)]
+unsafe fn singles<'a, V: Vector>(
+    cells: KvCells<'a>,
+    span: std::ops::Range<usize>,
+    buffer: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    match cells {
+        KvCells::F32(cells) => &cells[span],
+        KvCells::F16(cells) => {
+            let cells = &cells[span];
+            buffer.resize(cells.len(), 0.0);
+            let whole = cells.len() / V::WIDTH * V::WIDTH;
+            for first in (0..whole).step_by(V::WIDTH) {
+                // SAFETY: as the caller promised; both have `V::WIDTH` values from here on.
+                unsafe {
+                    let wide = V::widen(cells.as_ptr().add(first));
+                    wide.store(buffer.as_mut_ptr().add(first));
+                }
+            }
+            for (single, cell) in buffer.iter_mut().zip(cells).skip(whole) {
+                *single = half_to_f32(cell.to_bits());
+            }
+            buffer
+        }
+    }
 }
 
 /// Let the `N` lines from `line` on meet a block.

@@ -1,6 +1,48 @@
 //! Where keys and values lie in a layer's paged cache.
 
+use half::f16;
+
 use crate::{KernelError, shape};
+
+/// How a value of a cache is stored: in single or in half precision.
+pub trait KvCell: Copy + Send + Sync {
+    /// The nearest that can be stored.
+    fn of(value: f32) -> Self;
+
+    /// Cells with their type as a value.
+    fn cells(cells: &[Self]) -> KvCells<'_>;
+}
+
+/// A cache, or a part of one.
+#[derive(Debug, Clone, Copy)]
+pub enum KvCells<'a> {
+    /// Four bytes a value.
+    F32(&'a [f32]),
+    /// Two.
+    F16(&'a [f16]),
+}
+
+impl KvCell for f32 {
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        value
+    }
+
+    fn cells(cells: &[Self]) -> KvCells<'_> {
+        KvCells::F32(cells)
+    }
+}
+
+impl KvCell for f16 {
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
+    fn cells(cells: &[Self]) -> KvCells<'_> {
+        KvCells::F16(cells)
+    }
+}
 
 /// One layer's cache. Keys are `[blocks, kv_heads, head_dim, block_size]`, so that scores of neighbouring
 /// positions are computed together; values are `[blocks, kv_heads, block_size, head_dim]`.
@@ -24,7 +66,7 @@ impl KvLayout {
     }
 
     /// Blocks of a cache.
-    pub(crate) fn blocks(&self, k_cache: &[f32], v_cache: &[f32]) -> Result<usize, KernelError> {
+    pub(crate) fn blocks<T>(&self, k_cache: &[T], v_cache: &[T]) -> Result<usize, KernelError> {
         let block = shape::product("block", self.width()?, self.block_size)?;
         shape::same("v_cache", k_cache.len(), v_cache.len())?;
         shape::rows("k_cache", k_cache.len(), block)
@@ -37,10 +79,10 @@ impl KvLayout {
 }
 
 /// Store `k` and `v`, both `[t, kv_heads, head_dim]`, at `slots` (block number * block size + place in it).
-pub fn kv_write(
+pub fn kv_write<T: KvCell>(
     layout: &KvLayout,
-    k_cache: &mut [f32],
-    v_cache: &mut [f32],
+    k_cache: &mut [T],
+    v_cache: &mut [T],
     k: &[f32],
     v: &[f32],
     slots: &[u32],
@@ -67,9 +109,12 @@ pub fn kv_write(
             let start = layout.start(block, head);
             let column = k_cache[start..start + size * dim].iter_mut();
             for (cell, value) in column.skip(place).step_by(size).zip(k) {
-                *cell = *value;
+                *cell = T::of(*value);
             }
-            v_cache[start + place * dim..][..dim].copy_from_slice(v);
+            let row = &mut v_cache[start + place * dim..][..dim];
+            for (cell, value) in row.iter_mut().zip(v) {
+                *cell = T::of(*value);
+            }
         }
     }
     Ok(())

@@ -2,18 +2,24 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use crate::matmul::{
     Activations, FloatTiles, IntegerTiles, Lanes, TILE, Target, float_products, integer_products,
     packed_bytes, rows_at_once,
 };
 use crate::simd::simd_level;
-use crate::{BlockType, KernelError, Pool, Scratch, SimdLevel, shape};
+use crate::{BlockType, KernelError, Pool, Scratch, SimdLevel, dequantize, quantize, shape};
 
 /// Tasks for each thread: enough that a thread which the system takes away does not hold up the others.
 pub(crate) const TASKS_PER_THREAD: usize = 4;
 /// Multiplications below which a product is computed by the calling thread alone.
 pub(crate) const ALONE: usize = 1 << 17;
+
+/// Outputs from which on the rows of the results are too far apart to be written tile by tile.
+const WIDE: usize = 8192;
+/// Tiles that are computed before their results are written, where there are so many outputs.
+const TOGETHER: usize = 8;
 
 /// How products are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,6 +95,16 @@ impl Output {
         }
     }
 
+    /// Write the results of row `m` to all of these outputs.
+    fn write_all(&self, m: usize, outputs: &Range<usize>, results: &[f32]) {
+        let count = outputs.len().min(results.len());
+        // SAFETY: these outputs of row `m` are inside the buffer, and belong to this task alone.
+        unsafe {
+            let start = self.start.add(m * self.rows + outputs.start);
+            start.copy_from_nonoverlapping(results.as_ptr(), count);
+        }
+    }
+
     /// Write the results of row `m` to the first of these outputs, as many as there are.
     fn write(&self, m: usize, outputs: &Range<usize>, lanes: &Lanes) {
         let count = TILE.min(outputs.len());
@@ -108,6 +124,8 @@ impl Output {
 thread_local! {
     /// The decoded tile, where weights are not multiplied as they are stored.
     static DECODED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// The results of some rows for a few tiles.
+    static BESIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl PackedMatrix {
@@ -143,6 +161,49 @@ impl PackedMatrix {
             level: simd_level(),
             parts: vec![part],
         })
+    }
+
+    /// Convert a matrix of another type, quantised to `ty` on the way: `Q8_0`, `Q4_K` or `Q6_K`.
+    ///
+    /// # Errors
+    /// As `pack` and `quantize`.
+    pub fn pack_as(
+        ty: BlockType,
+        from: BlockType,
+        rows: usize,
+        cols: usize,
+        src: &[u8],
+        pool: &Pool,
+    ) -> Result<Self, KernelError> {
+        let size = shape::product("matrix", rows, cols)?;
+        let sized = |ty: BlockType| {
+            ty.bytes_for(cols)
+                .ok_or(KernelError::PartialBlock { ty, values: cols })
+        };
+        let (row, packed_row) = (sized(from)?, sized(ty)?);
+        shape::same(
+            "matrix bytes",
+            shape::product("matrix", rows, row)?,
+            src.len(),
+        )?;
+        let mut blocks = vec![0; size / cols * packed_row];
+        let jobs = src.chunks(row.max(1)).zip(blocks.chunks_mut(packed_row));
+        let jobs: Vec<_> = jobs.map(|job| Mutex::new(Some(job))).collect();
+        let outcome = Mutex::new(Ok(()));
+        pool.run(jobs.len(), &|index| {
+            let job = jobs[index].lock().ok().and_then(|mut job| job.take());
+            let Some((src, blocks)) = job else { return };
+            let mut values = vec![0.0; cols];
+            let done = dequantize(from, src, &mut values);
+            let done = done.and_then(|()| quantize(ty, &values, blocks));
+            if let (Err(error), Ok(mut outcome)) = (done, outcome.lock()) {
+                *outcome = Err(error);
+            }
+        });
+        outcome
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)?;
+        Self::pack(ty, rows, cols, &blocks, pool)
     }
 
     /// Stack matrices over the same input; their types may differ.
@@ -300,6 +361,15 @@ impl Product<'_> {
             let step = self.rows_at_once(part);
             for m in self.m.clone().step_by(step) {
                 let x = m..self.m.end.min(m + step);
+                let integer = match part {
+                    Part::Integer(tiles) if self.matrix.precision == Precision::Fast => Some(tiles),
+                    _ => None,
+                };
+                if let Some(tiles) = integer.filter(|tiles| tiles.rows >= WIDE && x.len() > 1) {
+                    let own = own.start - before..own.end - before;
+                    BESIDE.with_borrow_mut(|beside| self.wide(tiles, rows, own, &x, beside));
+                    continue;
+                }
                 for tile in own.clone() {
                     let index = tile - before;
                     let out = rows + index * TILE..rows + part.rows();
@@ -308,6 +378,50 @@ impl Product<'_> {
             }
             before = end;
             rows += part.rows();
+        }
+    }
+
+    /// Compute tiles of a part whose outputs begin at `first`, a few at a time beside each other, then copied: rows of
+    /// results that are far apart, often by a multiple of a page, drive each other out of the cache if every tile
+    /// writes a few bytes of each.
+    fn wide(
+        &self,
+        tiles: &IntegerTiles,
+        first: usize,
+        own: Range<usize>,
+        x: &Range<usize>,
+        beside: &mut Vec<f32>,
+    ) {
+        let stride = TOGETHER * TILE;
+        beside.resize(x.len() * stride, 0.0);
+        for start in own.clone().step_by(TOGETHER) {
+            let end = own.end.min(start + TOGETHER);
+            for index in start..end {
+                let target = Target {
+                    // Kernels count rows from that of the whole product.
+                    start: beside
+                        .as_mut_ptr()
+                        .wrapping_add((index - start) * TILE)
+                        .wrapping_sub(x.start * stride),
+                    stride,
+                    count: TILE,
+                };
+                let level = self.matrix.level;
+                // SAFETY: the buffer has a place for each of these rows and tiles, and is this thread's own.
+                unsafe {
+                    integer_products(
+                        level,
+                        &tiles.tile(index),
+                        self.quantised,
+                        x.clone(),
+                        &target,
+                    );
+                }
+            }
+            let outputs = first + start * TILE..first + tiles.rows.min(end * TILE);
+            for (m, results) in x.clone().zip(beside.chunks_exact(stride)) {
+                self.out.write_all(m, &outputs, results);
+            }
         }
     }
 

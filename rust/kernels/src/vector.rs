@@ -1,11 +1,14 @@
 //! Registers of f32 for code that is written once and compiled for each instruction set.
 
+use half::f16;
+
 use crate::math::multiply_add;
+use crate::quant::half_to_f32;
 
 /// A register.
 ///
 /// # Safety of its functions
-/// The caller is compiled for the instructions of the type: plain arrays need none, `__m256` AVX2 and FMA,
+/// The caller is compiled for the instructions of the type: plain arrays need none, `__m256` AVX2, FMA and F16C,
 /// `__m512` AVX-512 F. Pointers are to `WIDTH` values.
 pub(crate) trait Vector: Copy {
     /// Values.
@@ -15,6 +18,7 @@ pub(crate) trait Vector: Copy {
 
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    unsafe fn widen(from: *const f16) -> Self;
     unsafe fn all(value: f32) -> Self;
     /// `self * by + to`.
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self;
@@ -37,6 +41,13 @@ impl Vector for [f32; 4] {
     }
 
     #[inline(always)]
+    unsafe fn widen(from: *const f16) -> Self {
+        // SAFETY: as the caller promised.
+        let halves = unsafe { from.cast::<[f16; 4]>().read() };
+        halves.map(|half| half_to_f32(half.to_bits()))
+    }
+
+    #[inline(always)]
     unsafe fn all(value: f32) -> Self {
         [value; 4]
     }
@@ -55,14 +66,16 @@ impl Vector for [f32; 4] {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        __m256, __m512, _mm_loadu_si128, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_loadu_si256, _mm256_set1_ps, _mm256_storeu_ps, _mm512_cvtph_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
 
-    use super::Vector;
+    use super::{Vector, f16};
 
     macro_rules! register {
-        ($ty:ty, $width:literal, $load:ident, $store:ident, $all:ident, $multiply_add:ident) => {
+        ($ty:ty, $width:literal, $load:ident, $store:ident, $all:ident, $multiply_add:ident,
+            $widen:ident, $halves:ident) => {
             impl Vector for $ty {
                 const WIDTH: usize = $width;
                 const FUSED: bool = true;
@@ -77,6 +90,12 @@ mod x86 {
                 unsafe fn store(self, to: *mut f32) {
                     // SAFETY: as the caller promised.
                     unsafe { $store(to, self) }
+                }
+
+                #[inline(always)]
+                unsafe fn widen(from: *const f16) -> Self {
+                    // SAFETY: as the caller promised.
+                    unsafe { $widen($halves(from.cast())) }
                 }
 
                 #[inline(always)]
@@ -100,7 +119,9 @@ mod x86 {
         _mm256_loadu_ps,
         _mm256_storeu_ps,
         _mm256_set1_ps,
-        _mm256_fmadd_ps
+        _mm256_fmadd_ps,
+        _mm256_cvtph_ps,
+        _mm_loadu_si128
     );
     register!(
         __m512,
@@ -108,7 +129,9 @@ mod x86 {
         _mm512_loadu_ps,
         _mm512_storeu_ps,
         _mm512_set1_ps,
-        _mm512_fmadd_ps
+        _mm512_fmadd_ps,
+        _mm512_cvtph_ps,
+        _mm256_loadu_si256
     );
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use cortex_kernels::{
-    AttentionParameters, AttentionSequence, KvLayout, Pool, kv_write, paged_attention,
+    AttentionParameters, AttentionSequence, KvCell, KvLayout, Pool, kv_write, paged_attention,
 };
 use proptest::prelude::*;
 
@@ -98,6 +98,15 @@ fn attend(batch: &Batch, threads: usize, window: Option<usize>, softcap: Option<
 }
 
 fn attend_with(batch: &Batch, threads: usize, parameters: &AttentionParameters<'_>) -> Vec<f32> {
+    attend_over(batch, (&batch.keys, &batch.values), threads, parameters)
+}
+
+fn attend_over<T: KvCell>(
+    batch: &Batch,
+    (keys, values): (&[T], &[T]),
+    threads: usize,
+    parameters: &AttentionParameters<'_>,
+) -> Vec<f32> {
     let mut row = 0;
     let sequences = batch
         .sequences
@@ -118,8 +127,8 @@ fn attend_with(batch: &Batch, threads: usize, parameters: &AttentionParameters<'
     paged_attention(
         &pool,
         &batch.queries,
-        &batch.keys,
-        &batch.values,
+        keys,
+        values,
         &batch.layout,
         &sequences,
         parameters,
@@ -349,4 +358,27 @@ fn what_does_not_exist_or_is_claimed_twice_is_refused() {
         &mut out,
     );
     assert!(refused.is_err());
+}
+
+#[test]
+fn half_precision_cells_count_as_their_values() {
+    let layout = KvLayout {
+        block_size: 16,
+        kv_heads: 2,
+        head_dim: 20,
+    };
+    let mut batch = batch(layout, 6, &[(50, 50), (33, 1), (7, 3)]);
+    let halves = |cells: &[f32]| -> Vec<half::f16> {
+        cells
+            .iter()
+            .map(|cell| half::f16::from_f32(*cell))
+            .collect()
+    };
+    let (keys, values) = (halves(&batch.keys), halves(&batch.values));
+    batch.keys = keys.iter().map(|cell| cell.to_f32()).collect();
+    batch.values = values.iter().map(|cell| cell.to_f32()).collect();
+    let parameters = parameters(batch.heads, None, None);
+    let expected = attend_with(&batch, 2, &parameters);
+    let found = attend_over(&batch, (&keys, &values), 2, &parameters);
+    assert_eq!(found, expected);
 }

@@ -292,3 +292,13 @@ fn sizes_that_do_not_fit_are_refused() {
             .is_err()
     );
 }
+
+#[test]
+fn a_matrix_with_very_many_outputs_gives_all_of_them() {
+    let Case { matrix, .. } = case(BlockType::Q4_0, 8_209, &Pool::new(2));
+    let x = inputs(27);
+    let together = product(&matrix, &Pool::new(2), &x);
+    for (x, together) in x.chunks(COLS).zip(together.chunks(8_209)) {
+        assert_eq!(product(&matrix, &Pool::new(1), x), together);
+    }
+}

@@ -19,7 +19,7 @@ COMMANDS = [
     *((cortex.app, [name]) for name in ("check", "models", "top", "chat", "load", "unload", "pin", "unpin")),
     *((cortex.app, [name]) for name in ("cordon", "uncordon", "drain", "usage")),
     (neuron.app, []),
-    *((neuron.app, [name]) for name in ("serve", "check", "version")),
+    *((neuron.app, [name]) for name in ("serve", "check", "bench", "version")),
 ]
 
 

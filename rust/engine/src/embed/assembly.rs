@@ -15,7 +15,7 @@ use crate::encoder::{self, Encoder};
 use crate::gauge::Gauge;
 use crate::info::ModelKind;
 use crate::loader::{LoadState, Stage};
-use crate::model::{Decoder, KvCache, describe};
+use crate::model::{Decoder, InSitu, KvCache, KvType, describe};
 use crate::vocabulary::Vocabulary;
 use crate::{Defaults, EngineError, LoadOptions, ModelInfo};
 
@@ -36,6 +36,9 @@ struct Loaded {
     context_length: usize,
 }
 
+/// How keys and values are stored, for the time of one text: exactly.
+pub(crate) const KV_TYPE: KvType = KvType::F32;
+
 /// Load everything; `state` shows the progress and may cancel it.
 pub(crate) fn assemble(
     file: ModelFile,
@@ -52,8 +55,9 @@ pub(crate) fn assemble(
     let vocabulary = Vocabulary::read(&file, None)?;
     state.check()?;
     state.enter(Stage::Weights);
-    let pool = Arc::new(Pool::new(threads(options)?));
-    let quantisation = quantisation(&file);
+    let pool = Arc::new(Pool::new(threads(options.threads)?));
+    let in_situ = InSitu::parse(options.quant.as_deref(), &file)?;
+    let quantisation = in_situ.map_or_else(|| quantisation(&file), |ty| ty.name().to_owned());
     let limits = PassLimits {
         tokens: options.step_tokens.unwrap_or(STEP_TOKENS),
         texts: options.max_sequences,
@@ -85,6 +89,7 @@ pub(crate) fn assemble(
         kv_block_tokens: BLOCK_TOKENS,
         threads: pool.threads(),
         simd: cortex_kernels::simd_level().name().to_owned(),
+        step: None,
         has_chat_template: false,
         tool_format: None,
         thinks: false,
@@ -128,9 +133,15 @@ fn decoder(
         context_length: options.context_length.map(|_| context_length),
         ..options.clone()
     };
-    let plan = KvPlan::new(&one, &shape)?;
-    let decoder = Decoder::load_watched(file, Arc::clone(pool), state)?;
-    let cache = KvCache::new(&shape, plan.blocks, BLOCK_TOKENS, decoder.device())?;
+    let in_situ = InSitu::parse(options.quant.as_deref(), file)?;
+    let plan = KvPlan::new(&one, &shape, KV_TYPE)?;
+    let decoder = Decoder::load_watched(file, Arc::clone(pool), in_situ, state)?;
+    let cache = KvCache::new(
+        &shape,
+        plan.blocks,
+        BLOCK_TOKENS,
+        (KV_TYPE, decoder.device()),
+    )?;
     let step_tokens = options.step_tokens.unwrap_or(STEP_TOKENS);
     let decoder = DecoderEmbedder::new(decoder, cache, plan.blocks, pooling, step_tokens);
     Ok(Loaded {

@@ -8,7 +8,7 @@ mod pooling;
 mod request;
 mod runner;
 
-pub(crate) use assembly::assemble;
+pub(crate) use assembly::{KV_TYPE, assemble};
 pub(crate) use kind::outline;
 pub use pooling::Pooling;
 pub(crate) use request::EmbedRequest;

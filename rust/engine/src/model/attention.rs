@@ -1,11 +1,11 @@
 //! Attention with keys and values of their own for each head: projections, norms, rotation, cache.
 
 use candle_core::{CpuStorage, CustomOp2, Error, InplaceOp2, Layout, Result, Shape, Tensor};
-use cortex_kernels::{AttentionParameters, KvLayout, PackedMatrix};
+use cortex_kernels::{AttentionParameters, KvCell, KvLayout, PackedMatrix};
 
 use super::batch::Batch;
 use super::description::{Description, LayerShape, QueryKeyNorm, invalid};
-use super::operations::{MatMul, Workspace, matrix, values, values_mut};
+use super::operations::{MatMul, Workspace, matrix, part, part_mut, values};
 use super::roles::Role;
 use super::rope::{RopeKind, RopeTables};
 use super::tensors::TensorReader;
@@ -167,12 +167,19 @@ impl InplaceOp2 for WriteCache<'_> {
         src: &CpuStorage,
         src_l: &Layout,
     ) -> Result<()> {
-        let call = self.0;
-        let pass = call.pass;
-        let shape = pass.shape;
         let fused = values(src, src_l, self.name())?;
-        let cache = values_mut(dst, dst_l, self.name())?;
-        let half = cache.len() / 2;
+        match dst {
+            CpuStorage::F16(all) => self.write(fused, part_mut(all, dst_l, self.name())?),
+            CpuStorage::F32(all) => self.write(fused, part_mut(all, dst_l, self.name())?),
+            _ => Err(Error::msg("the cache is neither f32 nor f16")),
+        }
+    }
+}
+
+impl WriteCache<'_> {
+    fn write<T: KvCell>(&self, fused: &[f32], cache: &mut [T]) -> Result<()> {
+        let (call, half) = (self.0, cache.len() / 2);
+        let (pass, shape) = (call.pass, call.pass.shape);
         let (k_cache, v_cache) = cache.split_at_mut(half);
         let first = shape.heads * shape.head_dim;
         let width = shape.kv_heads * shape.head_dim;
@@ -203,14 +210,20 @@ impl CustomOp2 for PagedAttention<'_> {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let call = self.0;
-        let pass = call.pass;
-        let shape = pass.shape;
         let fused = values(s1, l1, self.name())?;
-        let (k_cache, v_cache) = {
-            let cache = values(s2, l2, self.name())?;
-            cache.split_at(cache.len() / 2)
-        };
+        match s2 {
+            CpuStorage::F16(all) => self.attend(fused, part(all, l2, self.name())?),
+            CpuStorage::F32(all) => self.attend(fused, part(all, l2, self.name())?),
+            _ => Err(Error::msg("the cache is neither f32 nor f16")),
+        }
+    }
+}
+
+impl PagedAttention<'_> {
+    fn attend<T: KvCell>(&self, fused: &[f32], cache: &[T]) -> Result<(CpuStorage, Shape)> {
+        let call = self.0;
+        let (pass, shape) = (call.pass, call.pass.shape);
+        let (k_cache, v_cache) = cache.split_at(cache.len() / 2);
         let mut queries = pass.work.rows.borrow_mut();
         let norm = call.weights.query_norm.as_deref();
         call.gather(fused, 0, shape.heads, norm, &mut queries)?;

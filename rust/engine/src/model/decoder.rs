@@ -12,6 +12,7 @@ use super::batch::Batch;
 use super::description::{Description, LayerShape, Norms};
 use super::experts::Experts;
 use super::feed_forward::{DENSE, FeedForward};
+use super::in_situ::InSitu;
 use super::kv_cache::KvCache;
 use super::norms::{AddNorm, FinalNorm, Finish, ScaleLogits};
 use super::operations::{MatMul, Workspace};
@@ -71,12 +72,13 @@ impl Decoder {
     /// # Errors
     /// `ModelFileInvalid`, `UnsupportedModel`.
     pub fn load(file: &ModelFile, pool: Arc<Pool>) -> std::result::Result<Self, EngineError> {
-        Self::load_watched(file, pool, &LoadState::default())
+        Self::load_watched(file, pool, None, &LoadState::default())
     }
 
     pub(crate) fn load_watched(
         file: &ModelFile,
         pool: Arc<Pool>,
+        in_situ: Option<InSitu>,
         state: &LoadState,
     ) -> std::result::Result<Self, EngineError> {
         let shape = describe(file)?;
@@ -84,6 +86,7 @@ impl Decoder {
         let rotations = rotations.collect::<std::result::Result<Vec<_>, _>>()?;
         let reader_pool = Arc::clone(&pool);
         let mut reader = TensorReader::new(file, &reader_pool, state, &shape)?;
+        reader.quantise(in_situ);
         let embedding = reader.matrix(Role::Embedding, 0, [shape.vocab, shape.hidden])?;
         let layers = (0..shape.layers.len()).map(|layer| Layer::load(&mut reader, layer, &shape));
         let layers = layers.collect::<std::result::Result<Vec<_>, _>>()?;
@@ -119,15 +122,34 @@ impl Decoder {
 
     /// Bytes of the converted weights.
     pub fn weights_bytes(&self) -> u64 {
-        let layers = self.layers.iter();
-        let layers = layers.flat_map(|layer| {
+        let all = self.layer_matrices().chain([&self.embedding]);
+        let all = all.chain(&self.head);
+        all.map(|matrix| matrix.bytes() as u64).sum()
+    }
+
+    /// Bytes of the weights that a step reads: those of the layers and the head.
+    pub fn step_bytes(&self) -> u64 {
+        let read = self.layer_matrices().chain([self.head()]);
+        read.map(|matrix| matrix.bytes() as u64).sum()
+    }
+
+    /// Weights of the layers and of the head.
+    pub fn weights(&self) -> (u64, u64) {
+        let count = |matrix: &PackedMatrix| (matrix.rows() * matrix.cols()) as u64;
+        (self.layer_matrices().map(count).sum(), count(self.head()))
+    }
+
+    fn layer_matrices(&self) -> impl Iterator<Item = &PackedMatrix> {
+        self.layers.iter().flat_map(|layer| {
             layer
                 .attention
                 .matrices()
                 .chain(layer.feed_forward.matrices())
-        });
-        let all = layers.chain([&self.embedding]).chain(&self.head);
-        all.map(|matrix| matrix.bytes() as u64).sum()
+        })
+    }
+
+    fn head(&self) -> &PackedMatrix {
+        self.head.as_ref().unwrap_or(&self.embedding)
     }
 
     /// Logits `[outputs, vocab]` of the rows that the batch asks for; keys and values go into the cache.

@@ -9,6 +9,7 @@ mod family;
 mod feed_forward;
 mod from_config;
 mod from_gguf;
+mod in_situ;
 mod kv_cache;
 mod norms;
 mod operations;
@@ -26,6 +27,7 @@ pub use description::{
 };
 pub(crate) use description::{check_sizes, invalid};
 pub use family::architectures;
+pub(crate) use in_situ::InSitu;
 pub use kv_cache::{KvCache, KvType};
 pub use rope::{Llama3Scaling, LongScaling, Rope, RopeKind, RopeScaling, YarnScaling};
 pub(crate) use tensors::read_vector;

@@ -35,12 +35,7 @@ pub(crate) fn values<'a>(
     layout: &Layout,
     name: &'static str,
 ) -> Result<&'a [f32]> {
-    let (start, end) = layout
-        .contiguous_offsets()
-        .ok_or(Error::RequiresContiguous { op: name })?;
-    let all = storage.as_slice::<f32>()?;
-    all.get(start..end)
-        .ok_or_else(|| Error::msg("operand ends after its storage"))
+    part(storage.as_slice::<f32>()?, layout, name)
 }
 
 /// The same, to be written.
@@ -49,14 +44,32 @@ pub(crate) fn values_mut<'a>(
     layout: &Layout,
     name: &'static str,
 ) -> Result<&'a mut [f32]> {
-    let (start, end) = layout
-        .contiguous_offsets()
-        .ok_or(Error::RequiresContiguous { op: name })?;
     let CpuStorage::F32(all) = storage else {
         return Err(Error::msg(format!(
             "{name}: only f32 is supported on the CPU"
         )));
     };
+    part_mut(all, layout, name)
+}
+
+/// The part of a storage that an operand is, in one piece.
+pub(crate) fn part<'a, T>(all: &'a [T], layout: &Layout, name: &'static str) -> Result<&'a [T]> {
+    let (start, end) = layout
+        .contiguous_offsets()
+        .ok_or(Error::RequiresContiguous { op: name })?;
+    all.get(start..end)
+        .ok_or_else(|| Error::msg("operand ends after its storage"))
+}
+
+/// The same, to be written.
+pub(crate) fn part_mut<'a, T>(
+    all: &'a mut [T],
+    layout: &Layout,
+    name: &'static str,
+) -> Result<&'a mut [T]> {
+    let (start, end) = layout
+        .contiguous_offsets()
+        .ok_or(Error::RequiresContiguous { op: name })?;
     all.get_mut(start..end)
         .ok_or_else(|| Error::msg("operand ends after its storage"))
 }

@@ -7,6 +7,7 @@ use cortex_weights::{ModelFile, TensorInfo};
 
 use super::description::{Description, invalid};
 use super::family;
+use super::in_situ::InSitu;
 use super::roles::{Names, Role};
 use crate::EngineError;
 use crate::loader::LoadState;
@@ -29,6 +30,7 @@ pub(crate) struct TensorReader<'a> {
     /// Added to the weights of norms.
     norm_offset: f32,
     used: HashSet<String>,
+    in_situ: Option<InSitu>,
 }
 
 impl<'a> TensorReader<'a> {
@@ -55,7 +57,13 @@ impl<'a> TensorReader<'a> {
             },
             norm_offset: shape.norm_offset,
             used: HashSet::new(),
+            in_situ: None,
         })
+    }
+
+    /// Quantise matrices on the way.
+    pub fn quantise(&mut self, in_situ: Option<InSitu>) {
+        self.in_situ = in_situ;
     }
 
     /// The name of a tensor, as usual and without the usual prefix.
@@ -108,7 +116,11 @@ impl<'a> TensorReader<'a> {
     ) -> Result<PackedMatrix, EngineError> {
         let tensor = self.find(role, layer)?;
         check_shape(tensor, &shape)?;
-        let packed = self.pack(tensor, self.file.data(tensor), shape)?;
+        let (data, vocabulary) = (
+            self.file.data(tensor),
+            matches!(role, Role::Embedding | Role::Head),
+        );
+        let packed = self.pack(tensor, data, shape, vocabulary)?;
         self.done(tensor)?;
         Ok(packed)
     }
@@ -125,7 +137,7 @@ impl<'a> TensorReader<'a> {
             let matrices = (0..count).map(|expert| {
                 let tensor = self.find_named(&self.expert_name(role, layer, expert))?;
                 check_shape(tensor, &[rows, cols])?;
-                let packed = self.pack(tensor, self.file.data(tensor), [rows, cols])?;
+                let packed = self.pack(tensor, self.file.data(tensor), [rows, cols], false)?;
                 self.done(tensor)?;
                 Ok(packed)
             });
@@ -136,7 +148,7 @@ impl<'a> TensorReader<'a> {
         let data = self.file.data(tensor);
         let matrices = data
             .chunks_exact((data.len() / count).max(1))
-            .map(|data| self.pack(tensor, data, [rows, cols]));
+            .map(|data| self.pack(tensor, data, [rows, cols], false));
         let matrices = matrices.collect::<Result<Vec<_>, _>>()?;
         self.done(tensor)?;
         Ok(matrices)
@@ -147,9 +159,15 @@ impl<'a> TensorReader<'a> {
         tensor: &TensorInfo,
         data: &[u8],
         [rows, cols]: [usize; 2],
+        vocabulary: bool,
     ) -> Result<PackedMatrix, EngineError> {
-        PackedMatrix::pack(tensor.ty, rows, cols, data, self.pool)
-            .map_err(|error| in_tensor(tensor, &error))
+        let (ty, pool) = (tensor.ty, self.pool);
+        let wanted = self.in_situ.and_then(|wish| wish.of(ty, cols, vocabulary));
+        let packed = match wanted {
+            Some(wanted) => PackedMatrix::pack_as(wanted, ty, rows, cols, data, pool),
+            None => PackedMatrix::pack(ty, rows, cols, data, pool),
+        };
+        packed.map_err(|error| in_tensor(tensor, &error))
     }
 
     /// Several matrices over the same input, stacked so that one product serves all; in some files they are.

@@ -7,7 +7,7 @@ pub mod client;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cortex_engine::model::{Batch, Decoder, KvCache, Outputs, Trace};
+use cortex_engine::model::{Batch, Decoder, KvCache, KvType, Outputs, Trace};
 use cortex_kernels::Pool;
 use cortex_weights::ModelFile;
 use serde_json::Value;
@@ -102,9 +102,18 @@ impl Lone {
     }
 
     pub fn with_threads(path: &Path, threads: usize) -> Self {
+        Self::with(path, threads, KvType::F32)
+    }
+
+    /// As the engine runs it.
+    pub fn as_served(path: &Path) -> Self {
+        Self::with(path, 2, KvType::F16)
+    }
+
+    fn with(path: &Path, threads: usize, ty: KvType) -> Self {
         let file = ModelFile::open(path).unwrap();
         let decoder = Decoder::load(&file, Arc::new(Pool::new(threads))).unwrap();
-        let cache = KvCache::new(decoder.description(), 40, BLOCK, decoder.device()).unwrap();
+        let cache = KvCache::new(decoder.description(), 40, BLOCK, (ty, decoder.device())).unwrap();
         // A table that is neither sorted nor contiguous, as a used pool gives.
         let mut blocks = vec![9, 4, 13, 1, 7, 2, 11, 5];
         blocks.extend(16..40);

@@ -13,6 +13,7 @@ mod integer_tiles;
 mod memory;
 mod numbers;
 mod packing;
+mod peak;
 #[cfg(target_arch = "x86_64")]
 mod rounding;
 mod scalar;
@@ -23,6 +24,8 @@ pub(crate) use activations::Activations;
 pub(crate) use dispatch::{Target, integer_products, rows_at_once};
 pub(crate) use float_tiles::{FloatTiles, float_products};
 pub(crate) use integer_tiles::{IntegerTiles, packed_bytes};
+pub(crate) use memory::Piece;
+pub(crate) use peak::multiply_adds;
 
 /// Outputs of one tile.
 pub(crate) const TILE: usize = 16;

@@ -2,9 +2,12 @@
 
 mod k_quants;
 mod plain;
+mod quantise;
 mod tables;
 
 use crate::BlockType;
+
+pub use quantise::quantize;
 
 /// Values of the largest block.
 pub(crate) const LARGEST: usize = 256;

@@ -1,0 +1,1 @@
+"""Many streams at once through a real `neuron serve`, beside llama.cpp's server."""
