@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use cortex_kernels::PackedMatrix;
-use cortex_weights::{Estimate, ModelFile, estimate};
+use cortex_kernels::{BlockType, PackedMatrix};
+use cortex_weights::{Estimate, ModelFile, SkippedTensor, estimate};
 
 use crate::EngineError;
 use crate::assembly::{KV_TYPE, quantisation};
@@ -50,7 +50,21 @@ fn packed_bytes(file: &ModelFile, in_situ: Option<InSitu>, vocab: usize) -> u64 
         let wanted = in_situ.and_then(|wish| wish.of(tensor.ty, cols, rows == vocab));
         PackedMatrix::bytes_for(wanted.unwrap_or(tensor.ty), rows, cols)
     });
-    sizes.fold(0, u64::saturating_add)
+    let pairs = file.skipped().iter().map(pair_bytes);
+    sizes.chain(pairs).fold(0, u64::saturating_add)
+}
+
+/// Bytes of MXFP4 weights that are stored as blocks and scales, counted with their blocks:
+/// `[.., blocks of a row, bytes of a block]`.
+fn pair_bytes(tensor: &SkippedTensor) -> u64 {
+    let block = BlockType::MXFP4.block_len();
+    match tensor.shape.as_slice() {
+        [outer @ .., blocks, bytes] if *bytes == block / 2 => {
+            let rows = outer.iter().product();
+            PackedMatrix::bytes_for(BlockType::MXFP4, rows, blocks.saturating_mul(block))
+        }
+        _ => 0,
+    }
 }
 
 /// Read the header of a model and refuse what the engine cannot run.

@@ -9,7 +9,7 @@ use common::{Lone, argmax, shared_fixture};
 use cortex_engine::SamplingParams;
 use cortex_engine::model::Outputs;
 
-const FAMILIES: [&str; 13] = [
+const FAMILIES: [&str; 14] = [
     "mistral",
     "qwen2-yarn",
     "gemma2",
@@ -23,6 +23,7 @@ const FAMILIES: [&str; 13] = [
     "mixtral",
     "qwen2-moe",
     "qwen3-moe",
+    "gpt-oss",
 ];
 
 fn prompts() -> Vec<Vec<u32>> {

@@ -142,7 +142,7 @@ fn check_shared(family: &str, model: &str, expected: &str, tolerance: Tolerance)
 }
 
 /// Causal families of the shared folder, from safetensors.
-const FAMILIES: [&str; 19] = [
+const FAMILIES: [&str; 20] = [
     "llama",
     "llama-rope3",
     "llama-wide",
@@ -162,6 +162,7 @@ const FAMILIES: [&str; 19] = [
     "mixtral",
     "qwen2-moe",
     "qwen3-moe",
+    "gpt-oss",
 ];
 #[test]
 fn our_own_copy_gives_the_reference_outputs() {

@@ -121,6 +121,14 @@ impl ModelFile {
         }
     }
 
+    /// Bytes of a tensor that the kernels cannot decode; empty for a tensor of another model.
+    pub fn raw(&self, tensor: &SkippedTensor) -> &[u8] {
+        match self {
+            Self::Gguf(gguf) => gguf.raw(tensor),
+            Self::Safetensors(model) => model.weights.raw(tensor),
+        }
+    }
+
     /// Asks the kernel to read the tensor's pages ahead.
     pub fn prefetch(&self, tensor: &TensorInfo) {
         match self {

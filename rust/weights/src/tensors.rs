@@ -39,11 +39,18 @@ impl TensorInfo {
     }
 }
 
-/// A tensor of a type that the kernels cannot decode (integer tables in some embedding models).
+/// A tensor of a type that the kernels cannot decode: integer tables, or bytes that mean something only together
+/// with another tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkippedTensor {
     pub name: String,
     pub ty: String,
+    /// Row-major, outermost first.
+    pub shape: Vec<usize>,
+    /// From the start of the file that holds it.
+    pub offset: usize,
+    pub bytes: usize,
+    pub(crate) part: usize,
 }
 
 /// The tensors of a model and the files that hold them.
@@ -67,7 +74,10 @@ impl TensorTable {
             }
             self.tensors.push(tensor);
         }
-        self.skipped.extend(header.skipped);
+        for mut tensor in header.skipped {
+            tensor.part = number;
+            self.skipped.push(tensor);
+        }
         self.parts.push(part);
         Ok(())
     }
@@ -83,6 +93,16 @@ impl TensorTable {
         self.parts
             .get(tensor.part)
             .and_then(|part| part.as_slice().get(tensor.range()))
+            .unwrap_or_default()
+    }
+
+    /// The same for a tensor that the kernels cannot decode.
+    pub fn raw(&self, tensor: &SkippedTensor) -> &[u8] {
+        // Checked when the header was read.
+        let range = tensor.offset..tensor.offset.saturating_add(tensor.bytes);
+        self.parts
+            .get(tensor.part)
+            .and_then(|part| part.as_slice().get(range))
             .unwrap_or_default()
     }
 

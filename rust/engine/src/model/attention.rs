@@ -18,6 +18,7 @@ pub(crate) struct Attention {
     query_norm: Option<Vec<f32>>,
     key_norm: Option<Vec<f32>>,
     output: PackedMatrix,
+    sinks: Option<Vec<f32>>,
     /// Of the last product.
     pub bias: Option<Vec<f32>>,
 }
@@ -67,6 +68,10 @@ impl Attention {
             query_key_value: reader.stacked(&parts, Role::QueryKeyValue, layer, shape.hidden)?,
             query_key_value_bias: bias,
             output: reader.matrix(Role::AttentionOutput, layer, [shape.hidden, queries])?,
+            sinks: shape
+                .sinks
+                .then(|| reader.vector(Role::Sinks, layer, shape.heads))
+                .transpose()?,
             bias: reader.optional_vector(Role::AttentionOutputBias, layer, shape.hidden)?,
         })
     }
@@ -241,7 +246,7 @@ impl PagedAttention<'_> {
                 scale: shape.attention_scale,
                 window: call.layer.window,
                 softcap: shape.attention_softcap,
-                sinks: None,
+                sinks: call.weights.sinks.as_deref(),
             },
             &mut out,
         )

@@ -1,5 +1,6 @@
 //! What a decoder is, as data: one value describes every family that the forward pass can run.
 
+use super::family::Stored;
 use super::rope::{Rope, RopeScaling};
 use crate::EngineError;
 
@@ -10,8 +11,10 @@ pub enum Activation {
     Silu,
     /// The Gaussian error unit by its tanh formula.
     GeluTanh,
-    /// `x * sigmoid(1.702 x)` up to a limit, which also bounds what the gate lets through, and that plus one.
+    /// `x * sigmoid(alpha * x)` up to a limit, which also bounds what the gate lets through, and that plus one.
     Clamped {
+        /// Steepness of the sigmoid.
+        alpha: f32,
         /// The bound.
         limit: f32,
     },
@@ -94,6 +97,8 @@ pub struct ExpertsShape {
     pub width: usize,
     /// How they are chosen.
     pub router: RouterShape,
+    /// How a safetensors file has them.
+    pub(crate) stored: Stored,
     /// One for all tokens.
     pub shared: Option<SharedExpert>,
 }
@@ -156,6 +161,8 @@ pub struct Description {
     pub tied_head: bool,
     /// Norm of queries and keys.
     pub query_key_norm: QueryKeyNorm,
+    /// Each head has a score that takes weight and has no value.
+    pub sinks: bool,
     /// Query, key and value projections must have a bias; otherwise they have one if the file has.
     pub query_key_value_bias: bool,
 }

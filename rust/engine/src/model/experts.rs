@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, Error, InplaceOp2, Layout, Result, Shap
 use cortex_kernels::{Group, PackedMatrix, Precision, grouped_matmul};
 
 use super::description::{Activation, Description, ExpertsShape};
+use super::expert_weights::ExpertWeights;
 use super::feed_forward::{FeedForward, SHARED};
 use super::operations::{MatMul, Workspace, matrix, values, values_mut};
 use super::roles::Role;
@@ -24,8 +25,7 @@ pub(crate) struct Experts {
     router: PackedMatrix,
     router_bias: Option<Vec<f32>>,
     correction: Option<Vec<f32>>,
-    gate_up: Vec<PackedMatrix>,
-    down: Vec<PackedMatrix>,
+    weights: ExpertWeights,
     shared: Option<SharedPart>,
 }
 
@@ -42,23 +42,17 @@ impl Experts {
         model: &Description,
         shape: ExpertsShape,
     ) -> std::result::Result<Self, EngineError> {
-        let (hidden, count, width) = (model.hidden, shape.count, shape.width);
+        let (hidden, count) = (model.hidden, shape.count);
         let mut router = reader.matrix(Role::Router, layer, [count, hidden])?;
         // A rounded score could send a token to another expert.
         router.set_precision(Precision::Exact);
-        let gates = reader.experts(Role::ExpertGate, layer, count, [width, hidden])?;
-        let ups = reader.experts(Role::ExpertUp, layer, count, [width, hidden])?;
-        let pairs = gates.into_iter().zip(ups);
-        let gate_up = pairs.map(|(gate, up)| PackedMatrix::fuse(vec![gate, up]));
-        let gate_up = gate_up.collect::<std::result::Result<Vec<_>, _>>();
         Ok(Self {
             shape,
             activation: model.activation,
             router,
             router_bias: reader.optional_vector(Role::RouterBias, layer, count)?,
             correction: reader.optional_vector(Role::RouterCorrection, layer, count)?,
-            gate_up: gate_up.map_err(|error| super::invalid(error.to_string()))?,
-            down: reader.experts(Role::ExpertDown, layer, count, [hidden, width])?,
+            weights: ExpertWeights::load(reader, layer, model, shape)?,
             shared: SharedPart::load(reader, layer, hidden, shape)?,
         })
     }
@@ -66,7 +60,7 @@ impl Experts {
     /// The matrices.
     pub fn matrices(&self) -> Vec<&PackedMatrix> {
         let mut all = vec![&self.router];
-        all.extend(self.gate_up.iter().chain(&self.down));
+        all.extend(self.weights.gate_up.iter().chain(&self.weights.down));
         if let Some(shared) = &self.shared {
             all.extend(shared.part.matrices().chain(&shared.share));
         }
@@ -166,6 +160,18 @@ impl Plan {
         Self { spans, places }
     }
 
+    /// Add each expert's bias to its rows.
+    fn add(&self, biases: Option<&[Vec<f32>]>, rows: &mut [f32]) {
+        for (span, bias) in self.spans.iter().zip(biases.unwrap_or_default()) {
+            let width = bias.len();
+            for row in rows[span.start * width..span.end * width].chunks_exact_mut(width) {
+                for (value, bias) in row.iter_mut().zip(bias) {
+                    *value += bias;
+                }
+            }
+        }
+    }
+
     /// The experts that somebody visits, as groups of a product.
     fn groups<'a>(&self, matrices: &'a [PackedMatrix]) -> Vec<Group<'a>> {
         let pairs = self.spans.iter().zip(matrices);
@@ -192,15 +198,18 @@ impl Routed<'_> {
         let mut scratch = self.work.scratch.borrow_mut();
         let width = experts.shape.width;
         let mut gate_up = vec![0.0; rows * 2 * width];
-        let groups = plan.groups(&experts.gate_up);
+        let weights = &experts.weights;
+        let groups = plan.groups(&weights.gate_up);
         grouped_matmul(pool, &groups, x, &mut gate_up, &mut scratch).map_err(Error::wrap)?;
+        plan.add(weights.gate_up_bias.as_deref(), &mut gate_up);
         let mut gated = vec![0.0; rows * width];
         let gate = experts.activation.gate();
         cortex_kernels::gated(pool, gate, &gate_up, None, width, &mut gated)
             .map_err(Error::wrap)?;
         let mut out = vec![0.0; x.len()];
-        let groups = plan.groups(&experts.down);
+        let groups = plan.groups(&weights.down);
         grouped_matmul(pool, &groups, &gated, &mut out, &mut scratch).map_err(Error::wrap)?;
+        plan.add(weights.down_bias.as_deref(), &mut out);
         Ok(out)
     }
 }

@@ -50,6 +50,12 @@ pub(crate) struct Family {
     pub tied_head: bool,
     /// Names of its safetensors tensors that differ from the usual ones.
     pub names: Names,
+    /// The same for GGUF.
+    pub gguf_names: Names,
+    /// Heads have scores without a value.
+    pub sinks: bool,
+    /// Ramps of `YaRN` begin and end at whole pairs if the header does not say.
+    pub whole_ramps: bool,
 }
 
 /// What a family's experts are beyond the numbers in its header.
@@ -63,8 +69,19 @@ pub(crate) struct Experts {
     pub score: Score,
     /// Shares of the chosen are divided by their sum if the header does not say.
     pub normalised: bool,
+    /// How its safetensors files have them.
+    pub stored: Stored,
     /// One for every token.
     pub shared: Shared,
+}
+
+/// How a safetensors file has the matrices of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Each as a tensor.
+    Each,
+    /// All in one, gate and up in turns.
+    InTurns,
 }
 
 /// What the expert for every token is.
@@ -103,6 +120,7 @@ const MIXTRAL_EXPERTS: Experts = Experts {
     width: "intermediate_size",
     score: Score::Softmax,
     normalised: true,
+    stored: Stored::Each,
     shared: Shared::None,
 };
 
@@ -133,6 +151,9 @@ const LLAMA: Family = Family {
     defaults: &[],
     tied_head: false,
     names: &[],
+    gguf_names: &[],
+    sinks: false,
+    whole_ramps: true,
 };
 
 const GEMMA: Family = Family {
@@ -149,7 +170,7 @@ const GEMMA: Family = Family {
     ..LLAMA
 };
 
-static FAMILIES: [Family; 14] = [
+static FAMILIES: [Family; 15] = [
     LLAMA,
     Family {
         // GGUF files of the family call themselves llama.
@@ -295,6 +316,28 @@ static FAMILIES: [Family; 14] = [
         query_key_norm: QueryKeyNorm::Head,
         window: Window::SwitchedAll,
         experts: Some(QWEN_EXPERTS),
+        ..LLAMA
+    },
+    Family {
+        gguf: Some("gpt-oss"),
+        config: "gpt_oss",
+        gguf_rope: RopeKind::HalfSplit,
+        bias: true,
+        window: Window::AllButLastOf(2),
+        activation: Activation::Clamped {
+            alpha: 1.702,
+            limit: 7.0,
+        },
+        experts: Some(Experts {
+            score: Score::SoftmaxOfChosen,
+            stored: Stored::InTurns,
+            ..MIXTRAL_EXPERTS
+        }),
+        sinks: true,
+        whole_ramps: false,
+        defaults: &[("head_dim", 64.0), ("sliding_window", 128.0)],
+        names: &[(Role::Router, "model.layers.{}.mlp.router.weight")],
+        gguf_names: &[(Role::FeedForwardNorm, "blk.{}.post_attention_norm.weight")],
         ..LLAMA
     },
 ];

@@ -113,10 +113,7 @@ impl Activation {
         match self {
             Self::Silu => cortex_kernels::Gate::Silu,
             Self::GeluTanh => cortex_kernels::Gate::GeluTanh,
-            Self::Clamped { limit } => cortex_kernels::Gate::Clamped {
-                alpha: 1.702,
-                limit,
-            },
+            Self::Clamped { alpha, limit } => cortex_kernels::Gate::Clamped { alpha, limit },
         }
     }
 }

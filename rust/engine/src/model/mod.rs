@@ -4,6 +4,7 @@ mod attention;
 mod batch;
 mod decoder;
 mod description;
+mod expert_weights;
 mod experts;
 mod family;
 mod feed_forward;

@@ -41,14 +41,22 @@ pub(crate) enum Role {
     SharedUp,
     SharedDown,
     SharedShare,
+    ExpertGateBias,
+    ExpertUpBias,
+    ExpertDownBias,
+    ExpertsGateUp,
+    ExpertsGateUpBias,
+    ExpertsDown,
+    ExpertsDownBias,
+    Sinks,
 }
 
-/// Names in safetensors files of a family that differ from the usual ones.
+/// Names in files of a family that differ from the usual ones.
 pub(crate) type Names = &'static [(Role, &'static str)];
 
 /// One row: the names in GGUF and in safetensors files, with the usual prefix. The first `{}` stands for the layer,
 /// the second for the expert; GGUF files have all experts of a layer in one tensor.
-const NAMES: [(Role, &str, &str); 36] = [
+const NAMES: [(Role, &str, &str); 44] = [
     (
         Role::Embedding,
         "token_embd.weight",
@@ -221,12 +229,53 @@ const NAMES: [(Role, &str, &str); 36] = [
         "blk.{}.ffn_gate_inp_shexp.weight",
         "model.layers.{}.mlp.shared_expert_gate.weight",
     ),
+    (
+        Role::ExpertGateBias,
+        "blk.{}.ffn_gate_exps.bias",
+        "model.layers.{}.mlp.experts.{}.gate_proj.bias",
+    ),
+    (
+        Role::ExpertUpBias,
+        "blk.{}.ffn_up_exps.bias",
+        "model.layers.{}.mlp.experts.{}.up_proj.bias",
+    ),
+    (
+        Role::ExpertDownBias,
+        "blk.{}.ffn_down_exps.bias",
+        "model.layers.{}.mlp.experts.{}.down_proj.bias",
+    ),
+    (
+        Role::ExpertsGateUp,
+        "blk.{}.ffn_gate_up_exps.weight",
+        "model.layers.{}.mlp.experts.gate_up_proj",
+    ),
+    (
+        Role::ExpertsGateUpBias,
+        "blk.{}.ffn_gate_up_exps.bias",
+        "model.layers.{}.mlp.experts.gate_up_proj_bias",
+    ),
+    (
+        Role::ExpertsDown,
+        "blk.{}.ffn_down_exps.weight",
+        "model.layers.{}.mlp.experts.down_proj",
+    ),
+    (
+        Role::ExpertsDownBias,
+        "blk.{}.ffn_down_exps.bias",
+        "model.layers.{}.mlp.experts.down_proj_bias",
+    ),
+    (
+        Role::Sinks,
+        "blk.{}.attn_sinks.weight",
+        "model.layers.{}.self_attn.sinks",
+    ),
 ];
 
 impl Role {
-    /// Name in GGUF files; `{}` stands for the layer.
-    pub fn in_gguf(self) -> &'static str {
-        NAMES[self as usize].1
+    /// Name in GGUF files of a family.
+    pub fn in_gguf(self, own: Names) -> &'static str {
+        let other = own.iter().find(|(role, _)| *role == self);
+        other.map_or(NAMES[self as usize].1, |(_, name)| name)
     }
 
     /// Name in safetensors files of a family, with the usual prefix.
@@ -245,6 +294,6 @@ mod tests {
         for (index, (role, _, _)) in NAMES.iter().enumerate() {
             assert_eq!(*role as usize, index);
         }
-        assert_eq!(Role::SharedShare as usize, NAMES.len() - 1);
+        assert_eq!(Role::Sinks as usize, NAMES.len() - 1);
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use cortex_kernels::{PackedMatrix, Pool, dequantize};
-use cortex_weights::{ModelFile, TensorInfo};
+use cortex_kernels::{BlockType, KernelError, PackedMatrix, Pool, dequantize};
+use cortex_weights::{ModelFile, SkippedTensor, TensorInfo};
 
 use super::description::{Description, invalid};
-use super::family;
+use super::family::{self, Family};
 use super::in_situ::InSitu;
-use super::roles::{Names, Role};
+use super::roles::Role;
 use crate::EngineError;
 use crate::loader::LoadState;
 
@@ -21,12 +21,15 @@ pub(crate) const LONG_FACTORS: &str = "rope_factors_long.weight";
 /// Tensors that belong to the metadata.
 const DERIVED: [&str; 3] = [ROPE_FACTORS, SHORT_FACTORS, LONG_FACTORS];
 
+/// The type of bytes that mean something only with another tensor.
+const RAW: &str = "U8";
+
 /// Reads tensors by role, converts them, and gives the file's pages back.
 pub(crate) struct TensorReader<'a> {
     file: &'a ModelFile,
     pool: &'a Pool,
     state: &'a LoadState,
-    names: Names,
+    family: &'static Family,
     /// Added to the weights of norms.
     norm_offset: f32,
     used: HashSet<String>,
@@ -41,19 +44,18 @@ impl<'a> TensorReader<'a> {
         state: &'a LoadState,
         shape: &Description,
     ) -> Result<Self, EngineError> {
-        if let Some(tensor) = file.skipped().first() {
-            let (name, ty) = (&tensor.name, &tensor.ty);
-            return Err(EngineError::UnsupportedModel(format!(
-                "tensor {name:?} has type {ty}, which is not supported"
-            )));
+        // Bytes may belong to a pair of tensors; numbers of other types belong to nothing.
+        let mut skipped = file.skipped().iter();
+        if let Some(tensor) = skipped.find(|tensor| tensor.ty != RAW) {
+            return Err(not_supported(tensor));
         }
         Ok(Self {
             file,
             pool,
             state,
-            names: match file {
-                ModelFile::Gguf(_) => &[],
-                ModelFile::Safetensors(model) => family::of_config(model.model_type()?)?.names,
+            family: match file {
+                ModelFile::Gguf(gguf) => family::of_gguf(gguf.architecture()?)?,
+                ModelFile::Safetensors(model) => family::of_config(model.model_type()?)?,
             },
             norm_offset: shape.norm_offset,
             used: HashSet::new(),
@@ -68,20 +70,20 @@ impl<'a> TensorReader<'a> {
 
     /// The name of a tensor, as usual and without the usual prefix.
     fn name(&self, role: Role, layer: usize) -> String {
-        let pattern = match self.file {
-            ModelFile::Gguf(_) => role.in_gguf(),
-            ModelFile::Safetensors(_) => role.in_safetensors(self.names),
-        };
-        pattern.replace("{}", &layer.to_string())
+        self.pattern(role).replace("{}", &layer.to_string())
+    }
+
+    fn pattern(&self, role: Role) -> &'static str {
+        match self.file {
+            ModelFile::Gguf(_) => role.in_gguf(self.family.gguf_names),
+            ModelFile::Safetensors(_) => role.in_safetensors(self.family.names),
+        }
     }
 
     /// The name of an expert's tensor in safetensors files; GGUF files have one for all.
     fn expert_name(&self, role: Role, layer: usize, expert: usize) -> String {
-        let name = match self.file {
-            ModelFile::Gguf(_) => role.in_gguf(),
-            ModelFile::Safetensors(_) => role.in_safetensors(self.names),
-        };
-        name.replacen("{}", &layer.to_string(), 1)
+        self.pattern(role)
+            .replacen("{}", &layer.to_string(), 1)
             .replacen("{}", &expert.to_string(), 1)
     }
 
@@ -158,16 +160,80 @@ impl<'a> TensorReader<'a> {
         &self,
         tensor: &TensorInfo,
         data: &[u8],
-        [rows, cols]: [usize; 2],
+        shape: [usize; 2],
         vocabulary: bool,
     ) -> Result<PackedMatrix, EngineError> {
-        let (ty, pool) = (tensor.ty, self.pool);
+        self.pack_or_quantise(tensor.ty, data, shape, vocabulary)
+            .map_err(|error| in_tensor(tensor, &error))
+    }
+
+    fn pack_or_quantise(
+        &self,
+        ty: BlockType,
+        data: &[u8],
+        [rows, cols]: [usize; 2],
+        vocabulary: bool,
+    ) -> Result<PackedMatrix, KernelError> {
         let wanted = self.in_situ.and_then(|wish| wish.of(ty, cols, vocabulary));
-        let packed = match wanted {
-            Some(wanted) => PackedMatrix::pack_as(wanted, ty, rows, cols, data, pool),
-            None => PackedMatrix::pack(ty, rows, cols, data, pool),
-        };
-        packed.map_err(|error| in_tensor(tensor, &error))
+        match wanted {
+            Some(wanted) => PackedMatrix::pack_as(wanted, ty, rows, cols, data, self.pool),
+            None => PackedMatrix::pack(ty, rows, cols, data, self.pool),
+        }
+    }
+
+    /// Floats as they are stored, and their type.
+    pub fn floats(
+        &mut self,
+        role: Role,
+        layer: usize,
+        shape: &[usize],
+    ) -> Result<(BlockType, &'a [u8]), EngineError> {
+        let tensor = self.find(role, layer)?;
+        check_shape(tensor, shape)?;
+        if tensor.ty.block_len() != 1 {
+            let (name, ty) = (&tensor.name, tensor.ty.name());
+            let text = format!("tensor {name:?} of type {ty}: only floats can be transposed");
+            return Err(EngineError::UnsupportedModel(text));
+        }
+        self.state.advance(tensor.bytes as u64)?;
+        Ok((tensor.ty, self.file.data(tensor)))
+    }
+
+    /// Bytes of a tensor that the kernels do not know; its name is that of the role and an ending.
+    pub fn raw(
+        &mut self,
+        role: Role,
+        ending: &str,
+        layer: usize,
+        shape: &[usize],
+    ) -> Result<&'a [u8], EngineError> {
+        let name = self.name(role, layer) + ending;
+        let bare = name.strip_prefix("model.").unwrap_or(&name);
+        let mut tensors = self.file.skipped().iter();
+        let tensor = tensors.find(|tensor| tensor.name == name || tensor.name == bare);
+        let tensor = tensor.ok_or_else(|| invalid(format!("tensor {name:?} is missing")))?;
+        if tensor.shape != shape {
+            return Err(wrong_shape(&tensor.name, &tensor.shape, shape));
+        }
+        self.used.insert(tensor.name.clone());
+        self.state.advance(tensor.bytes as u64)?;
+        Ok(self.file.raw(tensor))
+    }
+
+    /// A matrix that was put together of bytes of a role's tensor.
+    pub fn pack_bytes(
+        &self,
+        role: Role,
+        layer: usize,
+        ty: BlockType,
+        data: &[u8],
+        shape: [usize; 2],
+    ) -> Result<PackedMatrix, EngineError> {
+        let packed = self.pack_or_quantise(ty, data, shape, false);
+        packed.map_err(|error| {
+            let name = self.name(role, layer);
+            EngineError::UnsupportedModel(format!("tensor {name:?} of type {}: {error}", ty.name()))
+        })
     }
 
     /// Several matrices over the same input, stacked so that one product serves all; in some files they are.
@@ -223,6 +289,23 @@ impl<'a> TensorReader<'a> {
         there.then(|| self.vector(role, layer, len)).transpose()
     }
 
+    /// A table of numbers that may not be there.
+    pub fn optional_table(
+        &mut self,
+        role: Role,
+        layer: usize,
+        shape: [usize; 2],
+    ) -> Result<Option<Vec<f32>>, EngineError> {
+        if !self.has(role, layer) {
+            return Ok(None);
+        }
+        let tensor = self.find(role, layer)?;
+        check_shape(tensor, &shape)?;
+        let table = read_vector(tensor, self.file.data(tensor))?;
+        self.done(tensor)?;
+        Ok(Some(table))
+    }
+
     /// Several vectors behind each other; `None` if neither they nor the whole is there.
     pub fn stacked_vectors(
         &mut self,
@@ -253,10 +336,14 @@ impl<'a> TensorReader<'a> {
     ///
     /// A tied head is the embedding, also where the file repeats it.
     pub fn refuse_unread(&self, tied_head: bool) -> Result<(), EngineError> {
+        let mut raw = self.file.skipped().iter();
+        if let Some(tensor) = raw.find(|tensor| !self.used.contains(&tensor.name)) {
+            return Err(not_supported(tensor));
+        }
         let mut unread = self.file.tensors().iter().filter(|tensor| {
             let name = tensor.name.as_str();
             let derived = DERIVED.contains(&name) || name.ends_with("rotary_emb.inv_freq");
-            let repeated = tied_head && name == Role::Head.in_safetensors(self.names);
+            let repeated = tied_head && name == Role::Head.in_safetensors(self.family.names);
             !derived && !repeated && !self.used.contains(&tensor.name)
         });
         match unread.next() {
@@ -269,18 +356,28 @@ impl<'a> TensorReader<'a> {
     }
 }
 
+fn not_supported(tensor: &SkippedTensor) -> EngineError {
+    let (name, ty) = (&tensor.name, &tensor.ty);
+    EngineError::UnsupportedModel(format!(
+        "tensor {name:?} has type {ty}, which is not supported"
+    ))
+}
+
 /// A matrix of one row may be stored as a vector.
 fn check_shape(tensor: &TensorInfo, shape: &[usize]) -> Result<(), EngineError> {
     if tensor.shape == shape || (shape.first() == Some(&1) && tensor.shape == shape[1..]) {
         return Ok(());
     }
-    let (name, found) = (&tensor.name, &tensor.shape);
-    Err(invalid(format!(
-        "tensor {name:?} has shape {found:?}; the configuration asks for {shape:?}"
-    )))
+    Err(wrong_shape(&tensor.name, &tensor.shape, shape))
 }
 
-fn in_tensor(tensor: &TensorInfo, error: &cortex_kernels::KernelError) -> EngineError {
+fn wrong_shape(name: &str, found: &[usize], shape: &[usize]) -> EngineError {
+    invalid(format!(
+        "tensor {name:?} has shape {found:?}; the configuration asks for {shape:?}"
+    ))
+}
+
+fn in_tensor(tensor: &TensorInfo, error: &KernelError) -> EngineError {
     EngineError::UnsupportedModel(format!(
         "tensor {:?} of type {}: {error}",
         tensor.name,

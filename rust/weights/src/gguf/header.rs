@@ -253,6 +253,10 @@ impl HeaderTensors {
             Type::Plain(ty) => self.skipped.push(SkippedTensor {
                 name: entry.name,
                 ty: ty.to_owned(),
+                shape: entry.shape,
+                offset,
+                bytes: entry.bytes,
+                part: 0,
             }),
         }
     }

@@ -119,6 +119,10 @@ impl HeaderTensors {
             None => self.skipped.push(SkippedTensor {
                 name,
                 ty: entry.dtype,
+                shape: entry.shape,
+                offset,
+                bytes,
+                part: 0,
             }),
         }
     }

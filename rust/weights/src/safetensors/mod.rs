@@ -95,6 +95,11 @@ impl Safetensors {
         self.table.tensor(name)
     }
 
+    /// Bytes of a tensor that the kernels cannot decode; empty for a tensor of another model.
+    pub fn raw(&self, tensor: &SkippedTensor) -> &[u8] {
+        self.table.raw(tensor)
+    }
+
     /// The tensor's bytes as stored; empty for a tensor of another model.
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
         self.table.data(tensor)

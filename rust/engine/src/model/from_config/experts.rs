@@ -30,6 +30,7 @@ pub(super) fn experts(config: Config) -> Result<Option<ExpertsShape>, EngineErro
             factor: config.number("routed_scaling_factor")?.unwrap_or(1.0),
             groups: None,
         },
+        stored: rule.stored,
         shared: shared(config, rule)?,
     }))
 }

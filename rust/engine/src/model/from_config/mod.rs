@@ -58,6 +58,7 @@ pub(crate) fn describe(config: &Value) -> Result<Description, EngineError> {
             .flag("tie_word_embeddings")?
             .unwrap_or(family.tied_head),
         query_key_norm: family.query_key_norm,
+        sinks: family.sinks,
         query_key_value_bias: family.bias || config.flag("attention_bias")?.unwrap_or(false),
     }
     .checked()
@@ -92,6 +93,12 @@ fn multipliers(config: Config, hidden: usize) -> Result<Multipliers, EngineError
 }
 
 fn activation(config: Config) -> Result<Activation, EngineError> {
+    if let Activation::Clamped { alpha, limit } = config.family.activation {
+        return Ok(Activation::Clamped {
+            alpha: config.number("swiglu_alpha")?.unwrap_or(alpha),
+            limit: config.number("swiglu_limit")?.unwrap_or(limit),
+        });
+    }
     let newer = config.optional_text("hidden_activation")?;
     let name = match newer {
         Some(name) => Some(name),

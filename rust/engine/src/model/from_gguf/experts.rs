@@ -1,7 +1,7 @@
 //! Experts from GGUF metadata.
 
 use super::super::description::{ExpertsShape, RouterShape, Score, SharedExpert, unsupported};
-use super::super::family::{Experts, Shared};
+use super::super::family::{Experts, Shared, Stored};
 use super::keys::Keys;
 use crate::EngineError;
 
@@ -37,6 +37,7 @@ pub(super) fn experts(keys: Keys) -> Result<Option<ExpertsShape>, EngineError> {
             factor: factor(keys)?,
             groups: groups(keys)?,
         },
+        stored: Stored::Each,
         shared: shared(keys, rule)?,
     }))
 }

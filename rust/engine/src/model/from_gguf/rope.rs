@@ -60,7 +60,7 @@ fn yarn(keys: Keys) -> Result<RopeScaling, EngineError> {
         original_context: keys.size("rope.scaling.original_context_length")? as f32,
         beta_fast: number("rope.scaling.yarn_beta_fast", 32.0)?,
         beta_slow: number("rope.scaling.yarn_beta_slow", 1.0)?,
-        truncate: true,
+        truncate: keys.family.whole_ramps,
         magnitude: given * implied,
     }))
 }
