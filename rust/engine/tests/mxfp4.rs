@@ -155,7 +155,7 @@ fn blocks_and_scales_are_the_same_model_as_floats() {
         let lone = Lone::open(&folder);
         let tokens: Vec<u32> = (0..20).map(|i| (i * 37) % VOCAB as u32).collect();
         let row = lone.logits(0, &tokens, Outputs::Last).remove(0);
-        let found = inspect(&folder, None, 1).unwrap();
+        let found = inspect(&folder, None, 1, None).unwrap();
         assert!(found.estimate.weights_bytes >= lone.decoder.weights_bytes());
         assert!(found.estimate.weights_bytes < lone.decoder.weights_bytes() + (16 << 10));
         row
