@@ -32,7 +32,8 @@ def test_the_file_has_no_secret_and_is_not_for_everybody(tmp_path: Path) -> None
     path = tmp_path / "keys.json"
     text, record = new_key("ann", admin=True, limits=KeyLimits(tokens_per_minute=5), now=1000.0)
     change_keys(path, lambda old: (*old, record))
-    secret = text.rpartition("-")[2]
+    secret = text.removeprefix(f"sk-cortex-{record.id}-")
+    assert len(secret) == 43
     assert secret not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert read_keys(path) == (record,)
