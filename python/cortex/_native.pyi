@@ -192,5 +192,9 @@ class Engine:
     def stats(self) -> str:
         """JSON: running, waiting, blocks_used, blocks_cached, blocks_total, steps, prefill_tokens, decode_tokens,
         finished, cancelled, preemptions, prefix_queries, prefix_hits, last_step_age_seconds, failed (null or text)."""
+    def timings(self) -> str:
+        """JSON: distributions since the load by name, each with `bounds`, `counts` (one more: the last is of values
+        above all) and `sum`; time_to_first_token_seconds, inter_token_seconds, queue_seconds, prefill_seconds,
+        decode_seconds, step_seconds, step_sequences, step_tokens."""
     def close(self) -> None:
         """Stop the thread and free the memory; idempotent."""

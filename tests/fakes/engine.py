@@ -3,13 +3,13 @@
 import asyncio
 import struct
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from cortex.engine import Embedded, EngineSampling
+from cortex.engine import Distribution, Embedded, EngineSampling, EngineTimings
 from cortex.errors import (
     ContextLengthExceeded,
     CortexError,
@@ -60,8 +60,22 @@ class Stats:
     last_step_age_seconds: float = 0.0
     failed: str | None = None
 
+    running: int = 0
+    waiting: int = 0
+    blocks_cached: int = 0
+    steps: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    preemptions: int = 0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
+
     def counters(self) -> dict[str, float]:
-        return {"prefill_tokens": self.prefill_tokens, "decode_tokens": self.decode_tokens}
+        return {name: value for name, value in asdict(self).items() if isinstance(value, int | float)}
+
+
+NOTHING = Distribution(bounds=(0.1, 1.0), counts=(0, 0, 0), sum=0.0)
+NO_TIMINGS = EngineTimings(**dict.fromkeys(EngineTimings.__struct_fields__, NOTHING))
 
 
 @dataclass(frozen=True)
@@ -143,6 +157,7 @@ class FakeEngine:
         self.takes_system = template.takes_system
         self.switches = template.switches
         self.state = Stats()
+        self.measured = NO_TIMINGS
         self.asked: list[EngineSampling] = []
         self.compiled: list[tuple[str, str]] = []
         self.embedded: list[list[list[int]]] = []
@@ -256,6 +271,9 @@ class FakeEngine:
 
     def stats(self) -> Stats:
         return self.state
+
+    def timings(self) -> EngineTimings:
+        return self.measured
 
     async def _at_gate(self, script: Script) -> None:
         waiting = [asyncio.ensure_future(one.wait()) for one in (script.gate, self.given_up)]

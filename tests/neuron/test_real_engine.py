@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from cortex.config import NeuronConfig
 from cortex.http import UpstreamClient
@@ -31,6 +32,16 @@ class Real:
         method, raw = ("GET", None) if body is None else ("POST", msgspec.json.encode(body))
         async with self.client.open(method, self.neuron.url + path, body=raw) as response:
             return Answer(response.status, response.headers, await response.read(1 << 24))
+
+    async def metrics(self, model: str = MODEL) -> dict[str, float]:
+        """What the model's engine tells: by name, buckets with their bound."""
+        text = (await self.ask("/metrics")).body.decode()
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return {
+            sample.name.removeprefix("neuron_engine_") + sample.labels.get("le", ""): sample.value
+            for sample in samples
+            if sample.name.startswith("neuron_engine_") and sample.labels.get("model") == model
+        }
 
     async def load(self, model: str = MODEL, **fields: Any) -> Answer:
         return await self.ask("/models/load", {"model_id": model, "source": str(cached_starter()), **fields})
@@ -96,3 +107,31 @@ async def test_an_engine_that_is_closed_under_a_request_says_so() -> None:
         await model.serving.engine.close()
         answer = await asking
         assert (answer.status, answer.error["code"]) == (500, "engine_failed")
+
+
+async def test_the_engines_metrics_count_the_requests_that_ran_and_leave_with_the_model() -> None:
+    asked, tokens = 5, 8
+    async with real() as host:
+        await host.load(context_length=2048)
+        before = await host.metrics()
+        answers = await asyncio.gather(*(host.chat(max_tokens=tokens, ignore_eos=True) for _ in range(asked)))
+        after = await host.metrics()
+        grown = {name: value - before[name] for name, value in after.items()}
+        for name in ("queue", "prefill", "time_to_first_token", "decode"):
+            assert grown[f"{name}_seconds_count"] == grown[f"{name}_seconds_bucket+Inf"] == asked, name
+            assert grown[f"{name}_seconds_sum"] > 0, name
+        assert grown["inter_token_seconds_count"] == asked * (tokens - 1)
+        assert grown["step_seconds_count"] == grown["step_sequences_count"] == grown["steps_total"] >= tokens
+        usage = [answer.json["usage"] for answer in answers]
+        assert grown["decode_tokens_total"] == sum(one["completion_tokens"] for one in usage) == asked * tokens
+        assert grown["prefix_queries_total"] == sum(one["prompt_tokens"] for one in usage)
+        cached = sum(one["prompt_tokens_details"]["cached_tokens"] for one in usage)
+        assert grown["prefix_hits_total"] == cached > 0
+        assert grown["prefill_tokens_total"] == grown["prefix_queries_total"] - cached
+        assert grown["step_tokens_sum"] == grown["prefill_tokens_total"] + asked * (tokens - 1)
+        bounds = [value for name, value in after.items() if name.startswith("inter_token_seconds_bucket")]
+        assert bounds == sorted(bounds), "a bucket counts all values up to its bound"
+        assert (after["running"], after["waiting"], after["blocks_used"]) == (0, 0, 0)
+        assert after["blocks_total"] > after["blocks_cached"] > 0
+        await host.ask("/models/unload", {"model_id": MODEL})
+        assert await host.metrics() == {}

@@ -4,7 +4,9 @@ from cortex.engine.async_engine import AsyncEngine
 from cortex.engine.embedded import Embedded
 from cortex.engine.facts import (
     Defaults,
+    Distribution,
     EngineStats,
+    EngineTimings,
     Inspection,
     Machine,
     ModelFacts,
@@ -19,9 +21,11 @@ from cortex.engine.options import EngineSampling, LoadOptions
 __all__ = [
     "AsyncEngine",
     "Defaults",
+    "Distribution",
     "Embedded",
     "EngineSampling",
     "EngineStats",
+    "EngineTimings",
     "Inspection",
     "LoadOptions",
     "Machine",

@@ -10,7 +10,7 @@ import msgspec
 
 from cortex import _native
 from cortex.engine.embedded import Embedded, embedded
-from cortex.engine.facts import EngineStats, ModelFacts
+from cortex.engine.facts import EngineStats, EngineTimings, ModelFacts
 from cortex.engine.loading import OnProgress, load_native
 from cortex.engine.options import EngineSampling, LoadOptions
 from cortex.engine.own_thread import in_own_thread
@@ -136,6 +136,10 @@ class AsyncEngine:
     def stats(self) -> EngineStats:
         """Counters and state."""
         return msgspec.json.decode(self._native.stats(), type=EngineStats)
+
+    def timings(self) -> EngineTimings:
+        """How long requests, tokens and steps took since the load."""
+        return msgspec.json.decode(self._native.timings(), type=EngineTimings)
 
     async def close(self) -> None:
         """End what runs (reason cancelled), stop the engine's thread and free the memory. May be called again."""

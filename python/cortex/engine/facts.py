@@ -10,7 +10,9 @@ from cortex import _native
 
 __all__ = [
     "Defaults",
+    "Distribution",
     "EngineStats",
+    "EngineTimings",
     "Inspection",
     "Machine",
     "ModelFacts",
@@ -113,6 +115,28 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
         """Every number by its name."""
         values = msgspec.structs.asdict(self)
         return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+
+class Distribution(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a value was at most each of `bounds` and above the one before; the last count is of those above all."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+
+class EngineTimings(msgspec.Struct, frozen=True, kw_only=True):
+    """Distributions since the load, measured at the engine's steps: times of requests, of tokens and of steps, and how
+    many sequences and tokens the steps had. A request that ends before its first token counts where it came to."""
+
+    time_to_first_token_seconds: Distribution
+    inter_token_seconds: Distribution
+    queue_seconds: Distribution
+    prefill_seconds: Distribution
+    decode_seconds: Distribution
+    step_seconds: Distribution
+    step_sequences: Distribution
+    step_tokens: Distribution
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cortex.engine import Embedded, EngineSampling
+from cortex.engine import Embedded, EngineSampling, EngineTimings
 from cortex.errors import EngineFailed
 from cortex.neuron.progress import Progress
 from cortex.neuron.sizing import Header
@@ -185,6 +185,10 @@ class Engine(Protocol):
         ...
 
     def stats(self) -> Stats: ...
+
+    def timings(self) -> EngineTimings:
+        """Distributions since the load."""
+        ...
 
     def abandon(self, reason: str) -> None:
         """End every request now, whether or not the engine comes back; `close` returns when it has."""

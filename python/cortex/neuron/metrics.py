@@ -5,33 +5,21 @@ Labels are bounded: only models that are here have their name in one, and no mor
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 
-import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from cortex import logs
 from cortex.http import UNKNOWN_MODEL, ModelLabels
-from cortex.protocol import DeviceHealth, ModelLoad
+from cortex.neuron.figures import Figures, HostCollector
 from cortex.types import Usage
 
-__all__ = ["Figures", "Meter", "Metrics"]
+__all__ = ["Meter", "Metrics"]
 
 _log = logging.getLogger("cortex.neuron")
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 _RATE = (1, 2, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
 _LOAD = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0)
-
-
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """The host right now; `engines` are the counters of each loaded model's engine, by model and counter."""
-
-    devices: tuple[DeviceHealth, ...] = ()
-    models: tuple[ModelLoad, ...] = ()
-    engines: dict[str, dict[str, float]] = {}
-    revision: int = 0
 
 
 class Meter:
@@ -91,7 +79,7 @@ class Metrics:
         self._loads = counter("model_loads", "Loads, by how they ended.", ("model", "outcome"))
         self._load_seconds = histogram("model_load_seconds", "Loads that ended well.", _LOAD)
         self._unloads = counter("model_unloads", "Unloads, by why.", ("model", "reason"))
-        self.registry.register(_HostCollector(lambda: self.figures))
+        self.registry.register(HostCollector(lambda: self.figures))
 
     def begin(self, route: str, request_id: str) -> Meter:
         """A request came in."""
@@ -141,41 +129,3 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"neuron_{name}", text, ("model",), buckets=buckets, registry=self.registry)
-
-
-class _HostCollector(Collector):
-    """What is read off the host for each scrape, so that nothing of a model that left stays."""
-
-    def __init__(self, figures: Callable[[], Figures]) -> None:
-        self._figures = figures
-
-    def collect(self) -> Iterator[Metric]:
-        """All of it."""
-        figures = self._figures()
-        yield GaugeMetricFamily("neuron_revision", "Changes of state since the start.", value=figures.revision)
-        yield from _device_metrics(figures.devices)
-        yield from _model_metrics(figures.models)
-        names = sorted({name for counters in figures.engines.values() for name in counters})
-        for name in names:
-            family = CounterMetricFamily(f"neuron_engine_{name}", "Counted by the engine.", labels=["model"])
-            for model, counters in sorted(figures.engines.items()):
-                if name in counters:
-                    family.add_metric([model], counters[name])
-            yield family
-
-
-def _device_metrics(devices: tuple[DeviceHealth, ...]) -> Iterator[Metric]:
-    for field in ("vram_used_mb", "vram_free_mb", "reserved_mb", "utilization_pct", "temp_c"):
-        family = GaugeMetricFamily(f"neuron_device_{field}", "As in /health.", labels=["device"])
-        for device in devices:
-            if (value := getattr(device, field)) is not None:
-                family.add_metric([str(device.index)], value)
-        yield family
-
-
-def _model_metrics(models: tuple[ModelLoad, ...]) -> Iterator[Metric]:
-    for field in ("in_flight", "queue_depth", "max_in_flight", "max_queue_depth", "kv_blocks_used", "kv_blocks_total"):
-        family = GaugeMetricFamily(f"neuron_model_{field}", "As in /health.", labels=["model"])
-        for model in models:
-            family.add_metric([model.id], getattr(model, field))
-        yield family

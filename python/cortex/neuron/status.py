@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from cortex.neuron.devices import DeviceFacts, Devices
+from cortex.neuron.figures import EngineFigures, Figures
 from cortex.neuron.memory import Ledger
-from cortex.neuron.metrics import Figures
 from cortex.neuron.models import Model, Models, Serving
 from cortex.neuron.rates import Rates
 from cortex.protocol import Discovery, Health, ModelEntry, ModelLoad, NeuronEvent
@@ -18,16 +18,6 @@ __all__ = ["Status", "discovery"]
 
 _STALLED_SECONDS = 120.0
 _STUCK_SECONDS = 600.0  # longer than any step of a large model on a slow host
-_COUNTERS = (
-    "steps",
-    "prefill_tokens",
-    "decode_tokens",
-    "finished",
-    "cancelled",
-    "preemptions",
-    "prefix_queries",
-    "prefix_hits",
-)
 _SETTLED = frozenset({ModelState.LOADED, ModelState.ABSENT, ModelState.FAILED})
 _ARRIVING = frozenset({ModelState.FETCHING, ModelState.LOADING})
 
@@ -110,7 +100,7 @@ class Status:
 
     def figures(self) -> Figures:
         """For the metrics."""
-        engines = {model.id: _counters(model.serving) for model in self._models if model.serving is not None}
+        engines = {model.id: _engine_figures(model.serving) for model in self._models if model.serving is not None}
         return Figures(
             devices=self._ledger.health(), models=self._loads(), engines=engines, revision=self._models.revision
         )
@@ -171,7 +161,6 @@ def _loading(entry: ModelEntry) -> str:
     return f"{entry.status.value} {entry.id} {min(progress.done_bytes / progress.total_bytes, 1.0):.0%}"
 
 
-def _counters(serving: Serving) -> dict[str, float]:
-    """What only grows; the rest are gauges of their own."""
-    counters = serving.engine.stats().counters()
-    return {name: counters[name] for name in _COUNTERS if name in counters}
+def _engine_figures(serving: Serving) -> EngineFigures:
+    engine = serving.engine
+    return EngineFigures(numbers=engine.stats().counters(), timings=engine.timings())

@@ -217,6 +217,19 @@ impl Engine {
         .to_string()
     }
 
+    fn timings(&self) -> String {
+        let timings = self.inner.timings();
+        let all = timings.named().into_iter().map(|(name, histogram)| {
+            let told = json!({
+                "bounds": histogram.bounds(),
+                "counts": histogram.counts(),
+                "sum": histogram.sum(),
+            });
+            (name.to_owned(), told)
+        });
+        Value::Object(all.collect()).to_string()
+    }
+
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         outside(py, || {
             self.inner.close();

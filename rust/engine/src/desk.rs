@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::embed::EmbedShared;
 use crate::runner::Shared;
-use crate::{Event, Stats};
+use crate::{Event, Stats, Timings};
 
 /// One engine thread's side for its owner.
 pub(crate) enum Desk {
@@ -39,6 +39,13 @@ impl Desk {
         match self {
             Self::Generate(shared) => shared.gauge.read(),
             Self::Embed(shared) => shared.gauge.read(),
+        }
+    }
+
+    pub fn timings(&self) -> Timings {
+        match self {
+            Self::Generate(shared) => shared.gauge.timings(),
+            Self::Embed(shared) => shared.gauge.timings(),
         }
     }
 

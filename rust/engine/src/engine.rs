@@ -17,7 +17,7 @@ use crate::request::Request;
 use crate::sampler::splitmix;
 use crate::{
     CompiledGrammar, EngineError, Event, Grammar, LoadOptions, ModelInfo, SamplingParams, Stats,
-    answer, assembly,
+    Timings, answer, assembly,
 };
 
 const GENERATES_NOTHING: EngineError =
@@ -324,6 +324,11 @@ impl Engine {
     /// Counters and state.
     pub fn stats(&self) -> Stats {
         self.desk.stats()
+    }
+
+    /// Distributions since the load.
+    pub fn timings(&self) -> Timings {
+        self.desk.timings()
     }
 
     /// Cancel what runs, join the thread and free the model; idempotent. Events may still be drained.

@@ -3,11 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::Stats;
+use crate::{Stats, Timings};
 
 #[derive(Default)]
 struct Reading {
     stats: Stats,
+    timings: Timings,
     /// When the thread last made progress; `None` while it has nothing to do.
     busy_since: Option<Instant>,
 }
@@ -33,14 +34,20 @@ impl Gauge {
         stats
     }
 
+    /// All distributions as of the last step.
+    pub fn timings(&self) -> Timings {
+        self.lock().timings
+    }
+
     /// The thread begins a step.
     pub fn wake(&self) {
         self.lock().busy_since = Some(Instant::now());
     }
 
     /// The state after a step; `idle` if the thread is about to park.
-    pub fn state(&self, scheduler: &cortex_scheduler::Stats, idle: bool) {
+    pub fn state(&self, scheduler: &cortex_scheduler::Stats, timings: &Timings, idle: bool) {
         let mut reading = self.lock();
+        reading.timings = *timings;
         if idle {
             reading.busy_since = None;
         }

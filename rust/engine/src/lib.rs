@@ -11,6 +11,7 @@ mod event;
 mod float;
 mod gauge;
 mod grammar;
+mod histogram;
 mod info;
 mod inspect;
 mod loader;
@@ -21,6 +22,7 @@ mod request;
 mod runner;
 mod sampler;
 mod sampling;
+mod timings;
 mod token_counts;
 mod vocabulary;
 
@@ -32,10 +34,12 @@ pub use engine::Engine;
 pub use error::EngineError;
 pub use event::{Ending, Event, FinishReason, TokenLogprob, Vectors};
 pub use grammar::{CompiledGrammar, Grammar};
+pub use histogram::Histogram;
 pub use info::{Defaults, ModelInfo, ModelKind, Stats, StepWork};
 pub use inspect::{Inspection, inspect};
 pub use loader::{LoadOptions, Loader, Progress, Stage};
 pub use sampling::SamplingParams;
+pub use timings::Timings;
 
 /// Version of candle that this engine is built on.
 pub const CANDLE_VERSION: &str = "0.11.1";

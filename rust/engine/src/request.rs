@@ -9,7 +9,7 @@ use crate::answer::{Answer, Said};
 use crate::grammar::Constraint;
 use crate::logprobs::Scorer;
 use crate::token_counts::TokenCounts;
-use crate::{Ending, Event, FinishReason, SamplingParams, TokenLogprob};
+use crate::{Ending, Event, FinishReason, SamplingParams, Timings, TokenLogprob};
 
 /// A request as it was submitted.
 #[derive(Debug)]
@@ -75,10 +75,11 @@ impl Active {
     }
 
     /// A step works on the request; the first one ends its time in the queue.
-    pub fn start(&mut self, now: Instant, cached_tokens: usize) {
+    pub fn start(&mut self, now: Instant, cached_tokens: usize, timings: &mut Timings) {
         if self.started.is_none() {
             self.started = Some(now);
             self.cached_tokens = cached_tokens;
+            timings.queue.observe(seconds(self.request.submitted, now));
         }
     }
 
@@ -131,10 +132,9 @@ impl Active {
     }
 
     /// Take a token; the event has an ending if it was the last.
-    pub fn take(&mut self, sampled: Sampled, now: Instant) -> Event {
+    pub fn take(&mut self, sampled: Sampled, now: Instant, timings: &mut Timings) -> Event {
         self.generated += 1;
-        self.first_token.get_or_insert(now);
-        self.last_token = Some(now);
+        self.time_token(now, timings);
         if let Some(counts) = &mut self.counts {
             counts.add(sampled.token);
         }
@@ -157,6 +157,19 @@ impl Active {
         let mut event = self.event(said, 1, outcome);
         event.logprobs.extend(sampled.logprob);
         event
+    }
+
+    fn time_token(&mut self, now: Instant, timings: &mut Timings) {
+        if let Some(last) = self.last_token.replace(now) {
+            timings.inter_token.observe(seconds(last, now));
+            return;
+        }
+        self.first_token = Some(now);
+        let submitted = self.request.submitted;
+        let waited = seconds(submitted, now);
+        timings.time_to_first_token.observe(waited);
+        let computed = seconds(self.started.unwrap_or(submitted), now);
+        timings.prefill.observe(computed);
     }
 
     /// Whether stop strings end the answer already.
@@ -219,7 +232,6 @@ impl Active {
         let started = self.started.unwrap_or_else(Instant::now);
         let first = self.first_token.unwrap_or_else(Instant::now);
         let last = self.last_token.unwrap_or(first);
-        let seconds = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
         Ending {
             reason: outcome.reason,
             stop_string: outcome.stop_string,
@@ -232,6 +244,10 @@ impl Active {
             decode_seconds: seconds(first, last),
         }
     }
+}
+
+fn seconds(from: Instant, to: Instant) -> f64 {
+    to.saturating_duration_since(from).as_secs_f64()
 }
 
 /// A stop string was found.

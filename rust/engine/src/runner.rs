@@ -16,7 +16,7 @@ use crate::mailbox::{Mailbox, Orders};
 use crate::model::{Batch, Decoder, KvCache, Outputs};
 use crate::request::{Active, Request, Sampled};
 use crate::sampler::{Row, SampleError, Sampler};
-use crate::{Event, FinishReason};
+use crate::{Event, FinishReason, Timings};
 
 /// What the engine thread and the handle share.
 pub(crate) struct Shared {
@@ -40,6 +40,7 @@ pub(crate) struct Runner {
     scorer: Scorer,
     masks: MaskWorker,
     batch: Batch,
+    timings: Timings,
     events: Vec<Event>,
 }
 
@@ -64,6 +65,7 @@ impl Runner {
             scorer: Scorer::default(),
             masks: MaskWorker::default(),
             batch,
+            timings: Timings::default(),
             events: Vec::new(),
         }
     }
@@ -92,9 +94,8 @@ impl Runner {
                 self.step()?;
             }
             // Before the events go out: who reads the last one may read the counters next.
-            self.shared
-                .gauge
-                .state(&self.scheduler.stats(), self.active.is_empty());
+            let (stats, idle) = (self.scheduler.stats(), self.active.is_empty());
+            self.shared.gauge.state(&stats, &self.timings, idle);
             self.shared.mailbox.publish(&mut self.events);
         }
     }
@@ -114,7 +115,12 @@ impl Runner {
             if let Some(mut active) = self.active.remove(&id) {
                 self.scheduler.cancel(SequenceId(id));
                 self.shared.gauge.cancelled();
-                self.events.push(active.end(FinishReason::Cancelled));
+                let event = active.end(FinishReason::Cancelled);
+                event
+                    .ending
+                    .iter()
+                    .for_each(|ending| self.timings.ended(ending));
+                self.events.push(event);
             }
         }
     }
@@ -139,24 +145,39 @@ impl Runner {
 
     /// One ragged batch.
     fn step(&mut self) -> Result<(), Fault> {
-        let step = self.scheduler.schedule();
         let now = Instant::now();
+        let step = self.scheduler.schedule();
         if step.work.is_empty() {
             return Err(Fault(
                 "the scheduler has sequences but no work for them".to_owned(),
             ));
         }
-        let mut prefilled = 0;
-        let mut decoded = 0;
+        let (prefilled, decoded) = self.pack(&step.work, now);
+        let logits = self.decoder.forward(&self.batch, &self.cache);
+        let logits = logits.map_err(|error| Fault(format!("forward pass: {error}")))?;
+        self.shared.gauge.step(prefilled, decoded);
+        if let Some(logits) = logits {
+            self.read(&step.work, &logits)?;
+        }
+        let tokens = step.work.iter().map(|work| work.tokens.len()).sum();
+        let seconds = now.elapsed().as_secs_f64();
+        self.timings.step(seconds, step.work.len(), tokens);
+        Ok(())
+    }
+
+    /// Make the batch of a step; how many prompt tokens it computes, and how many new ones come out.
+    fn pack(&mut self, work: &[Work], now: Instant) -> (usize, usize) {
+        let (mut prefilled, mut decoded) = (0, 0);
         self.batch.clear();
-        for work in &step.work {
+        for work in work {
             let mut outputs = if work.sample {
                 Outputs::Last
             } else {
                 Outputs::None
             };
             if let Some(active) = self.active.get_mut(&work.id.0) {
-                active.start(now, self.scheduler.cached_tokens(work.id));
+                let cached = self.scheduler.cached_tokens(work.id);
+                active.start(now, cached, &mut self.timings);
                 if active.scores_prompt(work.start) {
                     outputs = Outputs::All;
                 }
@@ -170,13 +191,7 @@ impl Runner {
             self.batch
                 .push_part(start, &work.tokens, length, &work.blocks, outputs);
         }
-        let logits = self.decoder.forward(&self.batch, &self.cache);
-        let logits = logits.map_err(|error| Fault(format!("forward pass: {error}")))?;
-        self.shared.gauge.step(prefilled, decoded);
-        if let Some(logits) = logits {
-            self.read(&step.work, &logits)?;
-        }
-        Ok(())
+        (prefilled, decoded)
     }
 
     /// Score prompts and sample from the logits of a step.
@@ -209,6 +224,7 @@ impl Runner {
     fn sample(&mut self, id: SequenceId, logits: &[f32]) {
         let event = self.next_event(id, logits);
         if let Some(ending) = event.as_ref().and_then(|event| event.ending.as_ref()) {
+            self.timings.ended(ending);
             if !matches!(ending.reason, FinishReason::Error(_)) {
                 self.shared.gauge.finished();
             }
@@ -243,7 +259,7 @@ impl Runner {
                 .logprobs
                 .map(|top| self.scorer.score(logits, token, top)),
         };
-        Some(active.take(sampled, Instant::now()))
+        Some(active.take(sampled, Instant::now(), &mut self.timings))
     }
 
     /// Nothing is taken any more; every request gets its last event.

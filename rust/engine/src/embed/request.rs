@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::embedder::normalised;
 use crate::event::Vectors;
-use crate::{Ending, Event, FinishReason};
+use crate::{Ending, Event, FinishReason, Timings};
 
 /// A request as it was submitted.
 #[derive(Debug)]
@@ -41,8 +41,12 @@ impl Active {
     }
 
     /// A pass works on the request; the first one ends its time in the queue.
-    pub fn start(&mut self, now: Instant) {
-        self.started.get_or_insert(now);
+    pub fn start(&mut self, now: Instant, timings: &mut Timings) {
+        if self.started.is_none() {
+            self.started = Some(now);
+            let queued = now.saturating_duration_since(self.request.submitted);
+            timings.queue.observe(queued.as_secs_f64());
+        }
     }
 
     /// Take the vector of the next text; the event that ends the request if it was the last, or has no direction.

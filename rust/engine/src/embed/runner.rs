@@ -10,7 +10,7 @@ use super::request::{Active, EmbedRequest};
 use crate::gauge::Gauge;
 use crate::mailbox::{Mailbox, Orders};
 use crate::runner::panic_text;
-use crate::{Event, FinishReason};
+use crate::{Event, FinishReason, Timings};
 
 /// What the engine thread and the handle share.
 pub(crate) struct EmbedShared {
@@ -25,6 +25,7 @@ pub(crate) struct EmbedRunner {
     limits: PassLimits,
     /// In turn: each pass begins with another one.
     active: VecDeque<Active>,
+    timings: Timings,
     events: Vec<Event>,
 }
 
@@ -50,6 +51,7 @@ impl EmbedRunner {
             shared,
             limits,
             active: VecDeque::new(),
+            timings: Timings::default(),
             events: Vec::new(),
         }
     }
@@ -79,7 +81,8 @@ impl EmbedRunner {
                 running: self.active.len(),
                 ..cortex_scheduler::Stats::default()
             };
-            self.shared.gauge.state(&stats, self.active.is_empty());
+            let idle = self.active.is_empty();
+            self.shared.gauge.state(&stats, &self.timings, idle);
             self.shared.mailbox.publish(&mut self.events);
         }
     }
@@ -107,14 +110,17 @@ impl EmbedRunner {
         }
         let now = Instant::now();
         for &place in &pass.requests {
-            self.active[place].start(now);
+            self.active[place].start(now, &mut self.timings);
         }
         let vectors = match self.embed(&pass) {
             Ok(vectors) => vectors,
             Err(Halt::Unwanted) => return Ok(()),
             Err(Halt::Failed(text)) => return Err(text),
         };
-        self.shared.gauge.step(pass.lengths.iter().sum(), 0);
+        let tokens = pass.lengths.iter().sum();
+        self.shared.gauge.step(tokens, 0);
+        let seconds = now.elapsed().as_secs_f64();
+        self.timings.step(seconds, pass.lengths.len(), tokens);
         let mut ended = Vec::new();
         for (&place, vector) in pass.requests.iter().zip(&vectors) {
             if ended.contains(&place) {
