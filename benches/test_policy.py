@@ -6,20 +6,24 @@ What a whole day does to a fleet is simulated: python -m benches.simulate --help
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from cortex.config import ModelProfile
 from cortex.fleet.catalogue import Catalogue, Model, resolve
 from cortex.fleet.eviction import Policy
-from cortex.fleet.scheduler import Load, Serve, decide
+from cortex.fleet.index import Index
+from cortex.fleet.scheduler import Load, Serve, Wait, decide
 from cortex.fleet.state import MIB, Device, Fleet, Host, Reach, located_in
 from cortex.fleet.transitions import leased, released
 from cortex.protocol import ModelEntry, ModelLoad
 from cortex.types import ModelState
 
+T = TypeVar("T")
 HOSTS, MODELS, NOW = 1000, 5000, 1_000_000.0
 
 
@@ -76,23 +80,43 @@ def test_take_and_give_back_a_lease(world: tuple[Fleet, Policy, list[str]], benc
     assert not benchmark(lease).hosts["host-1"].leases
 
 
-@pytest.mark.parametrize("needed", [5, 20], ids=["free", "evicting"])
+@pytest.mark.parametrize("needed", [5, 12, 20, 40], ids=["free", "1-victim", "3-victims", "7-victims"])
 def test_place_a_model_that_is_nowhere(
     needed: int, world: tuple[Fleet, Policy, list[str]], benchmark: BenchmarkFixture
 ) -> None:
     fleet, policy, _ = world
+    index = Index(fleet, policy)
     model = Model(profile=ModelProfile(id="org/new", vram_mb=needed * 1024), listed=True)
-    decision = benchmark(lambda: decide(fleet, model, policy, now=NOW))
+    decision = benchmark(lambda: decide(fleet, model, policy, now=NOW, index=index))
     assert isinstance(decision, Load)
     assert bool(decision.evict) is (needed > 8)
 
 
-def cycling(names: list[str]) -> Callable[[], str]:
-    """Another name each time."""
+def test_place_a_model_while_all_are_busy(world: tuple[Fleet, Policy, list[str]], benchmark: BenchmarkFixture) -> None:
+    fleet, policy, _ = world
+    hosts = {name: replace(host, leases=dict.fromkeys(host.models, 1)) for name, host in fleet.hosts.items()}
+    busy = replace(fleet, hosts=hosts)
+    index = Index(busy, policy)
+    model = Model(profile=ModelProfile(id="org/new", vram_mb=20 * 1024), listed=True)
+    assert benchmark(lambda: decide(busy, model, policy, now=NOW, index=index)) == Wait("room")
+
+
+def test_take_over_what_happened_on_one_host(
+    world: tuple[Fleet, Policy, list[str]], benchmark: BenchmarkFixture
+) -> None:
+    fleet, policy, _ = world
+    host = fleet.hosts["host-1"]
+    other = leased(fleet, "host-1", min(host.models))
+    index, turns = Index(fleet, policy), cycling([other, fleet])
+    benchmark(lambda: index.follow(turns()))
+
+
+def cycling(names: Sequence[T]) -> Callable[[], T]:
+    """Another one each time."""
     order = random.Random(2).sample(names, len(names))
     state = {"at": 0}
 
-    def pick() -> str:
+    def pick() -> T:
         state["at"] = (state["at"] + 1) % len(order)
         return order[state["at"]]
 

@@ -79,6 +79,7 @@ def report(world: World, tally: Tally, seconds: float) -> None:
         print(f"  decisions {name}: {len(times)}, {spread(times, 1e6, 'us')}")
     every = [one for times in tally.decisions.values() for one in times]
     print(f"  decisions in all: {spread(every, 1e6, 'us')}")
+    print(f"  taking over what happened since the last one: {spread(tally.follows, 1e6, 'us')}")
 
 
 def spread(values: Sequence[float], factor: float, unit: str) -> str:

@@ -17,8 +17,9 @@ from cortex.config import ModelProfile
 from cortex.errors import LoadError
 from cortex.fleet.catalogue import Catalogue, Model
 from cortex.fleet.eviction import Policy
+from cortex.fleet.index import Index
 from cortex.fleet.membership import hosts_listed
-from cortex.fleet.scheduler import Load, Reject, Serve, Wait, decide
+from cortex.fleet.scheduler import Decision, Load, Reject, Serve, Wait, decide
 from cortex.fleet.state import Fleet, Host, Job
 from cortex.fleet.transitions import (
     discovered,
@@ -53,7 +54,8 @@ class Request:
 
 @dataclass
 class Tally:
-    """What is counted; `decisions` are seconds of real time by kind of decision."""
+    """What is counted; `decisions` are seconds of CPU by kind of decision, `follows` those that the index took before
+    each to take over what had happened."""
 
     endings: Counter[str] = field(default_factory=Counter)
     waits: list[float] = field(default_factory=list)
@@ -63,6 +65,14 @@ class Tally:
     failed_loads: int = 0
     deaths: int = 0
     retries: int = 0
+    follows: list[float] = field(default_factory=list)
+
+    def decided(self, decision: Decision, seconds: float) -> None:
+        """Count a decision; loads that displace others apart."""
+        kind = type(decision).__name__ if not isinstance(decision, Wait) else f"Wait({decision.reason})"
+        if isinstance(decision, Load):
+            kind = "Load after eviction" if decision.evict else "Load where it is free"
+        self.decisions[kind].append(seconds)
 
 
 class World:
@@ -90,6 +100,7 @@ class World:
         self.waiting: dict[str, deque[Request]] = {}
         self.running: dict[str, dict[int, Request]] = defaultdict(dict)
         self.jobs: dict[str, tuple[str, int]] = {}
+        self.index = Index(self.fleet, self.policy)
         self._check = check
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -203,8 +214,11 @@ class World:
         while True:
             waiting = len(self.waiting.get(request.model, ()))
             began = time.thread_time()
-            decision = decide(self.fleet, model, self.policy, now=self.now, waiting=waiting)
-            self.tally.decisions[type(decision).__name__].append(time.thread_time() - began)
+            self.index.follow(self.fleet)
+            between = time.thread_time()
+            decision = decide(self.fleet, model, self.policy, now=self.now, waiting=waiting, index=self.index)
+            self.tally.decided(decision, time.thread_time() - between)
+            self.tally.follows.append(between - began)
             match decision:
                 case Serve(host):
                     if self._serve(request, host):

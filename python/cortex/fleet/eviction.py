@@ -3,7 +3,7 @@
 A candidate is a loaded model that is not pinned there, not in use, not wanted by a load, and past its minimum stay.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Literal
 
 import msgspec
@@ -13,7 +13,7 @@ from cortex.fleet.catalogue import Catalogue
 from cortex.fleet.state import MIB, Fleet, Host
 from cortex.types import ModelState
 
-__all__ = ["Candidate", "Policy", "candidates", "choose_victims", "idle_too_long", "policy_of"]
+__all__ = ["Candidate", "Policy", "candidates", "choose_victims", "claims", "frees", "idle_too_long", "policy_of"]
 
 _DEFAULT_PRIORITY = 100
 
@@ -69,6 +69,7 @@ def policy_of(catalogue: Catalogue, eviction: EvictionConfig, *, replicate_after
 
 def idle_too_long(fleet: Fleet, policy: Policy, *, now: float) -> list[tuple[str, str]]:
     """Models of the catalogue that nobody used for their time to live, as (host, model); pinned ones stay."""
+    claimed = claims(fleet)
     return [
         (host.name, name)
         for host in fleet.hosts.values()
@@ -76,31 +77,45 @@ def idle_too_long(fleet: Fleet, policy: Policy, *, now: float) -> list[tuple[str
         for name in host.models
         if (ttl := policy.idle_seconds(name)) and host.last_use(name) + ttl <= now
         if not policy.pinned(name, host.name) and (name, host.name) not in fleet.pins
-        if _idle(fleet, host, policy, name, now)
+        if _idle(fleet, host, policy, name, now, claimed)
     ]
 
 
+def claims(fleet: Fleet) -> frozenset[tuple[str, str]]:
+    """The victims that our load jobs count on, as (host, model)."""
+    return frozenset((job.host, victim) for job in fleet.jobs.values() for victim in job.evict)
+
+
 def candidates(
-    fleet: Fleet, host: Host, policy: Policy, *, incoming: str, now: float, once_idle: bool = False
+    fleet: Fleet,
+    host: Host,
+    policy: Policy,
+    *,
+    incoming: str,
+    now: float,
+    once_idle: bool = False,
+    claimed: Set[tuple[str, str]] | None = None,
 ) -> list[Candidate]:
-    """Who may be displaced for `incoming` on the host, the first to go first.
+    """Who may be displaced for `incoming` on the host, the first to go first; `claimed` is `claims(fleet)`, if it is at
+    hand.
 
     Order: `lru` by the end of the last use; `priority` by class, then so. Classes above the incoming one stay.
     `once_idle` also counts those that are only in use, on the way or too young now: it answers whether waiting helps.
     """
+    claimed = claims(fleet) if claimed is None else claimed
+    by_class = policy.strategy == "priority"
     found = [
         Candidate(
             model=model,
             last_use=host.last_use(model),
-            priority=policy.priority(model),
-            frees=_frees(host, model, policy),
+            priority=policy.priority(model) if by_class else 0,
+            frees=frees(host, model, policy),
         )
         for model in _displaceable(fleet, host, policy, incoming)
-        if once_idle or _idle(fleet, host, policy, model, now)
+        if once_idle or _idle(fleet, host, policy, model, now, claimed)
     ]
     if once_idle:
         found += _arriving(fleet, host, policy, incoming)
-    by_class = policy.strategy == "priority"
     return sorted(found, key=lambda one: (one.priority if by_class else 0, one.last_use, one.model))
 
 
@@ -110,25 +125,30 @@ def choose_victims(order: Sequence[Candidate], shortage: Mapping[int, int]) -> t
     1. In order, whoever frees something on a device that still lacks. 2. Backwards, whoever turned out not to be
     needed stays.
     """
+    lacking = dict(shortage)
     chosen: list[Candidate] = []
     for candidate in order:  # 1.
-        if any(lack > _freed(chosen, device) and candidate.frees.get(device) for device, lack in shortage.items()):
+        if any(lack > 0 and candidate.frees.get(device) for device, lack in lacking.items()):
             chosen.append(candidate)
-    if not _covers(chosen, shortage):
+            lacking = {device: lack - candidate.frees.get(device, 0) for device, lack in lacking.items()}
+    if any(lack > 0 for lack in lacking.values()):
         return None
     for candidate in chosen[::-1]:  # 2.
-        rest = [other for other in chosen if other is not candidate]
-        if _covers(rest, shortage):
-            chosen = rest
+        without = {device: lack + candidate.frees.get(device, 0) for device, lack in lacking.items()}
+        if all(lack <= 0 for lack in without.values()):
+            chosen.remove(candidate)
+            lacking = without
     return tuple(chosen)
 
 
-def _freed(chosen: Sequence[Candidate], device: int) -> int:
-    return sum(candidate.frees.get(device, 0) for candidate in chosen)
-
-
-def _covers(chosen: Sequence[Candidate], shortage: Mapping[int, int]) -> bool:
-    return all(_freed(chosen, device) >= lack for device, lack in shortage.items())
+def frees(host: Host, model: str, policy: Policy) -> dict[int, int]:
+    """Bytes by device, in equal shares; what the host did not measure is taken from the profile."""
+    entry = host.models[model]
+    profile = policy.catalogue.profiles.get(model)
+    guess = (profile.vram_mb or 0) * MIB if profile else 0
+    total = entry.bytes or (entry.vram_used_mb or 0) * MIB or guess
+    devices = entry.devices or tuple(device.index for device in host.devices[:1])
+    return {device: total // len(devices) for device in devices} if devices else {}
 
 
 def _displaceable(fleet: Fleet, host: Host, policy: Policy, incoming: str) -> Iterator[str]:
@@ -145,12 +165,12 @@ def _may_displace(fleet: Fleet, host: Host, policy: Policy, incoming: str, model
     return policy.strategy == "lru" or policy.priority(model) <= policy.priority(incoming)
 
 
-def _idle(fleet: Fleet, host: Host, policy: Policy, model: str, now: float) -> bool:
+def _idle(fleet: Fleet, host: Host, policy: Policy, model: str, now: float, claimed: Set[tuple[str, str]]) -> bool:
     """Whether the model could go this moment: nobody uses it, no load wants it or counts on its going already."""
     entry = host.models[model]
     if entry.status is not ModelState.LOADED or host.busy(model) or model in fleet.jobs:
         return False
-    if any(job.host == host.name and model in job.evict for job in fleet.jobs.values()):
+    if (host.name, model) in claimed:
         return False
     return entry.loaded_at is None or entry.loaded_at + policy.min_residency_seconds <= now
 
@@ -159,15 +179,5 @@ def _arriving(fleet: Fleet, host: Host, policy: Policy, incoming: str) -> Iterat
     """Models of running load jobs, which could go again once they were there and idle."""
     for model, job in fleet.jobs.items():
         if job.host == host.name and _may_displace(fleet, host, policy, incoming, model):
-            frees = dict.fromkeys(job.devices, job.share_bytes)
-            yield Candidate(model=model, last_use=job.since, priority=policy.priority(model), frees=frees)
-
-
-def _frees(host: Host, model: str, policy: Policy) -> dict[int, int]:
-    """Bytes by device, in equal shares; what the host did not measure is taken from the profile."""
-    entry = host.models[model]
-    profile = policy.catalogue.profiles.get(model)
-    guess = (profile.vram_mb or 0) * MIB if profile else 0
-    total = entry.bytes or (entry.vram_used_mb or 0) * MIB or guess
-    devices = entry.devices or tuple(device.index for device in host.devices[:1])
-    return {device: total // len(devices) for device in devices} if devices else {}
+            freed = dict.fromkeys(job.devices, job.share_bytes)
+            yield Candidate(model=model, last_use=job.since, priority=policy.priority(model), frees=freed)

@@ -1,7 +1,7 @@
 """Where a model fits: per device, live free memory less what is promised, first without and then with eviction."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 import msgspec
 
@@ -77,14 +77,23 @@ def available(fleet: Fleet, host: Host, device: Device, promised: Promises | Non
 
 
 def plan(
-    fleet: Fleet, profile: ModelProfile, host: Host, policy: Policy, *, now: float, once_idle: bool = False
+    fleet: Fleet,
+    profile: ModelProfile,
+    host: Host,
+    policy: Policy,
+    *,
+    now: float,
+    once_idle: bool = False,
+    promised: Promises | None = None,
+    claimed: Set[tuple[str, str]] | None = None,
 ) -> Plan | None:
     """The best place on this host, or None. 1. Free memory is enough. 2. Enough after eviction; among several sets of
-    devices the one whose victims were used longest ago. `once_idle`: as if everyone who may be displaced were idle."""
+    devices the one whose victims were used longest ago. `once_idle`: as if everyone who may be displaced were idle;
+    `promised` and `claimed` are what our jobs speak for, if it is at hand."""
     share = share_of(fleet, profile)
-    promised = promises(fleet)
+    promised = promises(fleet) if promised is None else promised
     free = {device.index: available(fleet, host, device, promised) for device in eligible_devices(profile, host)}
-    order = candidates(fleet, host, policy, incoming=profile.id, now=now, once_idle=once_idle)
+    order = candidates(fleet, host, policy, incoming=profile.id, now=now, once_idle=once_idle, claimed=claimed)
     plans = [
         made
         for devices in _device_sets(profile.min_devices, free, order)

@@ -9,7 +9,9 @@ from cortex.errors import CortexError
 from cortex.fleet.catalogue import Model
 from cortex.fleet.choosing import best_free_plan, best_plan
 from cortex.fleet.eviction import Policy
+from cortex.fleet.index import Index
 from cortex.fleet.placement import Plan, feasible, needed_bytes, plan, share_of
+from cortex.fleet.search import Search
 from cortex.fleet.state import ON_THE_WAY, Duty, Failure, Fleet, Host, Reach
 from cortex.types import ModelState
 
@@ -94,9 +96,11 @@ def decide(
     exclude: frozenset[str] = frozenset(),
     near: str | None = None,
     waiting: int = 0,
+    index: Index | None = None,
 ) -> Decision:
     """Decide for one request; `exclude` are hosts that failed it already, `near` the one that has seen its beginning,
-    `waiting` how many others wait for the model.
+    `waiting` how many others wait for the model. `index`, of this fleet under this policy, changes no decision: with it
+    few hosts of many are looked at.
 
     1. Loaded on serving hosts: serve, or wait for a place there, or load another copy (`_serve`).
     2. On its way somewhere (our job, or the host says so), or leaving: wait.
@@ -112,39 +116,64 @@ def decide(
     having = [host for host in fleet.having(model.id) if host.serving and host.name not in exclude]
     ready = [host for host in having if host.has(model.id, ModelState.LOADED)]
     if ready:  # 1.
-        return _serve(fleet, model, policy, ready, now=now, near=near, waiting=waiting)
+        served = _serve(fleet, model.id, ready, now=now, near=near)
+        return served or _another_copy(fleet, model, policy, now=now, waiting=waiting, index=index) or Wait("place")
     on_the_way = _on_the_way(fleet, having, model.id)
     if on_the_way is not None:  # 2.
         return on_the_way
-    hosts = [host for name, host in sorted(fleet.hosts.items()) if name not in exclude]
-    if any(host.reach is Reach.UNKNOWN for host in hosts):  # 3.
+    if _unmet(fleet, exclude, index):  # 3.
         return Wait("contact")
     if not model.listed:  # 4.
         return _only_there(having, model.id)
-    return _place(fleet, model, policy, [host for host in hosts if host.ours], now)
+    found = None if index is None else _search(index, model, now, exclude)
+    if found is not None:  # 8. and 9., with 5. to 7. behind them
+        return found
+    hosts = [host for name, host in sorted(fleet.hosts.items()) if name not in exclude and host.ours]
+    return _place(fleet, model, policy, hosts, now, searched=index is not None)
 
 
-def _serve(
-    fleet: Fleet, model: Model, policy: Policy, ready: list[Host], *, now: float, near: str | None, waiting: int
-) -> Decision:
+def _unmet(fleet: Fleet, exclude: frozenset[str], index: Index | None) -> bool:
+    if index is not None:
+        return bool(index.unmet - exclude)
+    return any(host.reach is Reach.UNKNOWN for name, host in fleet.hosts.items() if name not in exclude)
+
+
+def _search(index: Index, model: Model, now: float, exclude: frozenset[str]) -> Decision | None:
+    """Steps 8 and 9, where the index knows the answer; a place that is found has passed 5 to 7."""
+    search = Search(index, model, now=now, exclude=exclude)
+    best = search.best()
+    if best is not None:
+        return Load(best)
+    return Wait("room") if search.room_once_idle() else None
+
+
+def _serve(fleet: Fleet, name: str, ready: list[Host], *, now: float, near: str | None) -> Serve | None:
     """Step 1. a) Hosts that flap or fail its requests are left out while there are others. b) Of those with a place the
     least busy; the near one unless it is clearly busier. c) No place, many wait, and memory is free elsewhere: another
-    copy. d) Wait for a place."""
-    name = model.id
+    copy (`_another_copy`). d) Wait for a place."""
     trusted = [host for host in ready if host.trusted(name, now)] or ready  # a)
     free = [host for host in trusted if not host.full(name)]
     if free:  # b)
         best = min(free, key=lambda host: (host.busy(name), host.name))
         known = next((host for host in free if host.name == near), best)
         return Serve(best.name if _clearly_busier(known.busy(name), best.busy(name)) else known.name)
-    if model.listed and 0 < policy.replicate_after <= waiting and name not in fleet.jobs:  # c)
+    return None
+
+
+def _another_copy(
+    fleet: Fleet, model: Model, policy: Policy, *, now: float, waiting: int, index: Index | None
+) -> Load | None:
+    name = model.id
+    if not model.listed or not 0 < policy.replicate_after <= waiting or name in fleet.jobs:
+        return None
+    if index is not None:
+        having = frozenset(fleet.located.get(name, ()))
+        best = Search(index, model, now=now, exclude=having).best_free(steady=True)
+    else:
         others = [host for host in fleet.hosts.values() if host.loads and name not in host.models]
         fresh = [host for host in others if host.held_until <= now and not _resting(fleet, host, name, now)]
-        able = [host for host in fresh if feasible(fleet, model.profile, host)]
-        best_elsewhere = best_free_plan(fleet, model.profile, able)
-        if best_elsewhere is not None:
-            return Load(best_elsewhere)
-    return Wait("place")  # d)
+        best = best_free_plan(fleet, model.profile, [host for host in fresh if feasible(fleet, model.profile, host)])
+    return None if best is None else Load(best)
 
 
 def _clearly_busier(busy: int, least: int) -> bool:
@@ -172,8 +201,8 @@ def _only_there(serving: list[Host], model: str) -> Reject:
     return Reject(kind=errors.ServiceUnavailable, message=f"No host has {model} loaded now.", retry_after=5.0)
 
 
-def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: float) -> Decision:
-    """Steps 5 to 10."""
+def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: float, *, searched: bool) -> Decision:
+    """Steps 5 to 10; `searched`: it is known that there is no plan."""
     profile = model.profile
     share = share_of(fleet, profile)
     could = [host for host in hosts if not host.devices or feasible(fleet, profile, host, share=share)]
@@ -187,7 +216,7 @@ def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: f
     fresh = [host for host in there if not _resting(fleet, host, model.id, now)]
     if not fresh:  # 7.
         return _failed(fleet, there, model.id, now)
-    best = _best_plan(fleet, model, policy, fresh, now)
+    best = None if searched else _best_plan(fleet, model, policy, fresh, now)
     if best is not None:  # 8.
         return Load(best)
     if any(plan(fleet, profile, host, policy, now=now, once_idle=True) is not None for host in fresh):  # 9.

@@ -12,11 +12,12 @@ P = ParamSpec("P")
 
 
 class Board:
-    """Single owner of the fleet's state; lives in one event loop."""
+    """Single owner of the fleet's state; lives in one event loop. `on_change` hears of each value that wakes others."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._waiters: set[asyncio.Future[None]] = set()
+        self.on_change: Callable[[Fleet], None] = _nobody
 
     @property
     def fleet(self) -> Fleet:
@@ -30,6 +31,7 @@ class Board:
     def apply(self, change: Callable[Concatenate[Fleet, P], Fleet], *args: P.args, **kwargs: P.kwargs) -> None:
         """Replace the fleet by `change(fleet, ...)`."""
         self._fleet = change(self._fleet, *args, **kwargs)
+        self.on_change(self._fleet)
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
@@ -48,3 +50,7 @@ class Board:
         """Until `holds` is true of the fleet; the caller brings the deadline."""
         while not holds(self._fleet):
             await self.changed(60.0)
+
+
+def _nobody(_fleet: Fleet) -> None:
+    """Who listens where nobody does."""

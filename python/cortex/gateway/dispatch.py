@@ -12,6 +12,7 @@ from cortex.errors import CapacityError, ModelLoading, ModelNotFound, QueueFull,
 from cortex.fleet.affinity import Affinity
 from cortex.fleet.catalogue import Model, resolve
 from cortex.fleet.eviction import Policy
+from cortex.fleet.index import Index
 from cortex.fleet.scheduler import Decision, Load, Reject, Serve, Wait, decide
 from cortex.fleet.state import Fleet, Reach
 from cortex.fleet.transitions import leased, released
@@ -58,6 +59,20 @@ class Dispatcher:
         self.wait_seconds = wait_seconds
         self.lines = Lines(limits, metrics.waiting.set)
         self._affinity = Affinity()
+        board.on_change = self._follow
+
+    @property
+    def policy(self) -> Policy:
+        """What decisions go by."""
+        return self._index.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._index = Index(self._board.fleet, policy)
+
+    def _follow(self, fleet: Fleet) -> None:
+        """Keep up with the fleet from change to change, so that no decision has to catch up with many."""
+        self._index.follow(fleet)
 
     async def model(self, name: str) -> Model:
         """The model of a name. While a host was never met it may be the one that knows the name, so that is waited
@@ -73,8 +88,11 @@ class Dispatcher:
         self, model: Model, *, exclude: frozenset[str] = frozenset(), near: str | None = None, waiting: int = 0
     ) -> Decision:
         """What the policy says now; nothing is carried out."""
-        now = time.time()
-        return decide(self._board.fleet, model, self.policy, now=now, exclude=exclude, near=near, waiting=waiting)
+        fleet, index = self._board.fleet, self._index
+        index.follow(fleet)
+        return decide(
+            fleet, model, index.policy, now=time.time(), exclude=exclude, near=near, waiting=waiting, index=index
+        )
 
     def window_elsewhere(self, model: Model) -> int | None:
         """The shortest context of the model on servers that are not ours; None where there is none, or none says."""

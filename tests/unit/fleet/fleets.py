@@ -55,6 +55,7 @@ def profiles(draw: st.DrawFn) -> dict[str, ModelProfile]:
             id=name,
             vram_mb=draw(st.one_of(st.none(), st.integers(1, 120))),
             min_devices=draw(st.sampled_from((1, 1, 1, 2))),
+            min_device_vram_mb=draw(st.sampled_from((None, None, 40, 80))),
             pinned_on=tuple(draw(st.sets(st.sampled_from(HOSTS), max_size=1))),
             residency_priority=draw(st.one_of(st.none(), st.integers(0, 3))),
         )
