@@ -155,7 +155,7 @@ async def test_an_operator_drains_a_host_and_takes_it_back(rig: Rig, beast: Fake
     async with rig.open(CHAT, chat(stream=True)) as response:
         assert response.status == 200
         left = await rig.post("/api/admin/hosts/beast/drain", b"")
-        assert left.json == {"host": "beast", "duty": "drained", "in_flight": 1}
+        assert left.json == {"host": "beast", "duty": "drained", "in_flight": 1, "kept": False}
         refused = await rig.post(CHAT, chat())
         assert (refused.status, "beast is drained" in refused.error["message"]) == (503, True)
         gate.set()
@@ -180,7 +180,7 @@ async def test_models_are_loaded_unloaded_and_pinned_by_hand(rig: Rig, beast: Fa
     assert (await rig.post("/api/admin/models/load", {"model": "beta", "host": "beast"})).json["status"] == "loaded"
     for model in ("alpha", "beta"):
         pinned = await rig.post("/api/admin/models/pin", {"model": model, "host": "beast"})
-        assert pinned.json == {"model": model, "pinned_on": ["beast"]}
+        assert pinned.json == {"model": model, "pinned_on": ["beast"], "kept": False}
     assert (await rig.post(CHAT, chat("gamma"))).status == 503
     await rig.post("/api/admin/models/unpin", {"model": "beta", "host": "beast"})
     assert (await rig.post(CHAT, chat("gamma"))).status == 200

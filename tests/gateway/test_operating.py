@@ -18,6 +18,7 @@ from cortex.config import AuthConfig, KeyLimits
 from cortex.config.keys import change_keys, new_key
 from cortex.errors import ConfigError, CortexError, Forbidden, LoadError, Unauthorized
 from tests.fakes.neuron import FakeNeuron
+from tests.fakes.server import KEY, FakeServer
 from tests.gateway.rig import Rig, running
 from tests.gateway.test_reload import Files
 
@@ -158,6 +159,45 @@ async def test_a_check_explains_where_each_model_fits(tmp_path: Path, out: Out) 
         assert json.loads(out().out)["placement"]["huge"][0]["verdict"] == "too small"
     finally:
         for neuron in (beast, quad):
+            await neuron.die()
+        await asyncio.sleep(0.01)
+
+
+async def test_a_check_tells_of_servers_that_are_not_ours(tmp_path: Path, out: Out) -> None:
+    beast, cloud = FakeNeuron("beast"), FakeServer("cloud")
+    cloud.put("theirs")
+    for neuron in (beast, cloud):
+        await neuron.start()
+    files = Files(tmp_path)
+    more = f'kind = "openai"\napi_key = "{KEY}"\n[[neurons]]\nname = "gone"\nendpoint = "http://127.0.0.1:9/v1"\n'
+    files.config(beast, cloud, more="")
+    text = (tmp_path / "cortex.toml").read_text().replace(cloud.endpoint, cloud.peer().endpoint)
+    files.write("cortex.toml", f'{text}{more}kind = "openai"\n')
+    files.write("models.toml", '[[models]]\nid = "theirs"\nvram_mb = 90000\n')
+    try:
+        await asyncio.to_thread(run_check, tmp_path / "cortex.toml", offline=False, as_json=False)
+        told = out()
+        assert told.out.splitlines()[-6:] == [
+            "  loaded on cloud",
+            "  not known of gone: it is down",
+            f"cloud: a server that is not ours, at {cloud.peer().base}; no lifecycle: nothing is loaded there",
+            "  serves theirs, context 2048",
+            "gone: a server that is not ours, at http://127.0.0.1:9; no lifecycle: nothing is loaded there",
+            "  does not answer",
+        ]
+        assert "gone does not answer at http://127.0.0.1:9" in told.err
+        await asyncio.to_thread(run_check, tmp_path / "cortex.toml", offline=False, as_json=True)
+        servers = json.loads(out().out)["servers"]
+        assert [(one["host"], one["reachable"], one["lifecycle"]) for one in servers] == [
+            ("cloud", True, False),
+            ("gone", False, False),
+        ]
+        assert servers[0]["models"] == [{"id": "theirs", "context_length": 2048}]
+        files.write("cortex.toml", f'{text}{more}kind = "openai"\n'.replace(KEY, "wrong"))
+        await asyncio.to_thread(run_check, tmp_path / "cortex.toml", offline=False, as_json=False)
+        assert "answered 401" in out().err
+    finally:
+        for neuron in (beast, cloud):
             await neuron.die()
         await asyncio.sleep(0.01)
 

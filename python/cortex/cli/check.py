@@ -1,32 +1,23 @@
 """`cortex check`: are the gateway's files right, and where could each model run on the hosts that there are?"""
 
 import os
-import ssl
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from cortex.cli.asking import fleet_now
 from cortex.cli.output import human_bytes, print_json, print_line, say
-from cortex.config import NeuronTlsConfig
 from cortex.config.source import GatewayFiles, GatewaySource
-from cortex.errors import CortexError, UpstreamMalformed
+from cortex.errors import ConfigError
 from cortex.fleet.catalogue import Model, catalogue_of
 from cortex.fleet.eviction import Policy, policy_of
 from cortex.fleet.explain import Fit, Verdict, explain
-from cortex.fleet.membership import hosts_listed
-from cortex.fleet.state import Fleet, Host
-from cortex.fleet.transitions import discovered, health_seen, missed, models_seen
-from cortex.ops.api import Api
-from cortex.protocol import Discovery, Health, ModelEntry
+from cortex.fleet.state import Duty, Fleet, Host, Reach
 
 __all__ = ["run_check", "sentence"]
-
-T = TypeVar("T")
-_SECONDS = 5.0
 
 
 def run_check(config: Path | None, *, offline: bool, as_json: bool) -> None:
@@ -35,20 +26,57 @@ def run_check(config: Path | None, *, offline: bool, as_json: bool) -> None:
     files, troubles = source.reread(GatewayFiles())
     errors = [error.message for error in troubles.values()]
     warnings = [*files.warnings, *_references(files)]
-    fits: dict[str, list[Fit]] = {}
+    fleet = Fleet()
     if not offline and "cortex.toml" not in troubles:
-        fleet = _discover(files)
-        warnings += [
-            f"{host.name} does not answer at {host.endpoint}" for host in fleet.hosts.values() if not host.epoch
-        ]
-        fits = _explained(files, fleet)
+        try:
+            fleet, silent = fleet_now(files)
+            warnings += _remarks(fleet, silent)
+        except ConfigError as error:
+            errors.append(error.message)
+    fits = _explained(files, fleet) if fleet.hosts else {}
     homeless = [model for model, found in fits.items() if found and all(_hopeless(fit) for fit in found)]
     if as_json:
-        print_json({"errors": errors, "warnings": warnings, "placement": msgspec.to_builtins(fits)})
+        told = {"errors": errors, "warnings": warnings, "placement": msgspec.to_builtins(fits)}
+        print_json({**told, "servers": [_server(host) for host in _servers(fleet)]})
     else:
         _show(files, errors, warnings, fits)
+        for host in _servers(fleet):
+            _show_server(host)
     if errors or homeless:
         raise SystemExit(1)
+
+
+def _remarks(fleet: Fleet, silent: Mapping[str, str]) -> Iterator[str]:
+    """Hosts that gave no answer, and what operators did by hand."""
+    for name, why in silent.items():
+        yield f"{name} does not answer at {fleet.hosts[name].endpoint}: {why}"
+    for host in fleet.hosts.values():
+        if host.duty is not Duty.ACTIVE:
+            yield f"{host.name} is {host.duty} by hand; `cortex uncordon {host.name}` ends that"
+    for model, name in sorted(fleet.pins):
+        yield f"{model} is pinned on {name} by hand; `cortex unpin {model} {name}` ends that"
+
+
+def _servers(fleet: Fleet) -> list[Host]:
+    """Those that are not ours."""
+    return [host for host in fleet.hosts.values() if not host.ours]
+
+
+def _server(host: Host) -> dict[str, Any]:
+    models = [{"id": entry.id, "context_length": entry.context_length} for entry in host.models.values()]
+    up = host.reach is Reach.UP
+    return {"host": host.name, "endpoint": host.endpoint, "reachable": up, "models": models, "lifecycle": False}
+
+
+def _show_server(host: Host) -> None:
+    print_line(f"{host.name}: a server that is not ours, at {host.endpoint}; no lifecycle: nothing is loaded there")
+    if host.reach is not Reach.UP:
+        print_line("  does not answer")
+    elif not host.models:
+        print_line("  serves no model" + (f" of {', '.join(host.only)}" if host.only else ""))
+    for entry in host.models.values():
+        window = f", context {entry.context_length}" if entry.context_length else ""
+        print_line(f"  serves {entry.id}{window}")
 
 
 def _hopeless(fit: Fit) -> bool:
@@ -70,6 +98,7 @@ def sentence(fit: Fit) -> str:
         Verdict.PINNED_ELSEWHERE: f"not on {fit.host}: pinned on {fit.detail}",
         Verdict.FEW_DEVICES: f"not on {fit.host}: needs {fit.devices} devices, has {fit.detail}",
         Verdict.SMALL_DEVICES: f"not on {fit.host}: needs devices of {needs}, the largest has {total}",
+        Verdict.NO_LOADS: f"not on {fit.host}: it does not serve it, and nothing is loaded there",
         Verdict.NEVER: f"not on {fit.host}: needs {needs}{each}, has {total}",
     }[fit.verdict]
 
@@ -104,52 +133,6 @@ def _references(files: GatewayFiles) -> list[str]:
         if name not in hosts
     ]
     return lost + pinned
-
-
-def _discover(files: GatewayFiles) -> Fleet:
-    """The hosts that load models, as they are now, all asked at once."""
-    token = files.tokens[0] if files.tokens else ""
-    tls = _tls(files.config.neuron_tls)
-    endpoints = {peer.name: peer.endpoint.rstrip("/") for peer in files.config.neurons if peer.kind == "neuron"}
-    fleet = hosts_listed(Fleet(), [Host(name=name, endpoint=base) for name, base in endpoints.items()])
-    with ThreadPoolExecutor(max(1, min(32, len(endpoints))), thread_name_prefix="check") as pool:
-        found = dict(
-            zip(
-                endpoints, pool.map(lambda base: _ask(Api(base, token=token, tls=tls)), endpoints.values()), strict=True
-            )
-        )
-    for name, told in found.items():
-        if told is None:
-            fleet = missed(fleet, name, now=time.time())
-        else:
-            fleet = health_seen(models_seen(discovered(fleet, name, told[0]), name, told[1]), name, told[2])
-    return fleet
-
-
-def _tls(section: NeuronTlsConfig | None) -> ssl.SSLContext | None:
-    if section is None:
-        return None
-    from cortex.http import client_context
-
-    return client_context(ca=section.ca, cert=section.cert, key=section.key)
-
-
-def _ask(api: Api) -> tuple[Discovery, tuple[ModelEntry, ...], Health] | None:
-    try:
-        return (
-            _as(Discovery, lambda: api.get("/discovery", seconds=_SECONDS)),
-            _as(tuple[ModelEntry, ...], lambda: api.get("/models", seconds=_SECONDS)),
-            _as(Health, lambda: api.get("/health", seconds=_SECONDS)),
-        )
-    except CortexError:
-        return None
-
-
-def _as(kind: type[T], ask: Callable[[], Any]) -> T:
-    try:
-        return msgspec.convert(ask(), kind)
-    except msgspec.ValidationError as error:
-        raise UpstreamMalformed(str(error)) from error
 
 
 def _explained(files: GatewayFiles, fleet: Fleet) -> dict[str, list[Fit]]:

@@ -37,11 +37,11 @@ def unload_model(endpoint: str, model: str, host: str | None, *, drain_seconds: 
 
 
 def change_pin(endpoint: str, model: str, host: str, *, pin: bool, as_json: bool) -> None:
-    """Keep a model on a host, or let it go again; until the gateway restarts."""
+    """Keep a model on a host, or let it go again."""
     path = f"/api/admin/models/{'pin' if pin else 'unpin'}"
     told = GatewayCalls(endpoint).post(path, {"model": model, "host": host})
     where = ", ".join(told["pinned_on"]) or "no host"
-    _tell(told, f"{told['model']} is pinned by hand on {where}; pinned_on in models.toml lasts", as_json=as_json)
+    _tell(told, f"{told['model']} is pinned by hand on {where}{_while(told)}", as_json=as_json)
 
 
 def change_duty(endpoint: str, host: str, duty: str, *, wait_seconds: float = 0.0, as_json: bool) -> None:
@@ -49,9 +49,14 @@ def change_duty(endpoint: str, host: str, duty: str, *, wait_seconds: float = 0.
     body = {"wait_seconds": wait_seconds} if duty == "drain" else {}
     seconds = wait_seconds + _DRAIN_MARGIN
     told = GatewayCalls(endpoint).post(f"/api/admin/hosts/{host}/{duty}", body, seconds=seconds)
-    _tell(told, f"{told['host']} is {told['duty']}, {told['in_flight']} requests under way", as_json=as_json)
+    text = f"{told['host']} is {told['duty']}, {told['in_flight']} requests under way{_while(told)}"
+    _tell(told, text, as_json=as_json)
     if duty == "drain" and wait_seconds and told["in_flight"]:
         raise CortexError(f"{told['in_flight']} requests are still under way on {host} after {wait_seconds:g} s")
+
+
+def _while(told: dict[str, Any]) -> str:
+    return "" if told.get("kept") else "; until the gateway restarts, since it has no gateway.state_file"
 
 
 def _tell(told: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -112,7 +112,7 @@ def unload(
 
 @operate_app.command()
 def pin(model: Model, host: Host, endpoint: Endpoint = GATEWAY, as_json: Json = False) -> None:
-    """Let no load evict a model from a host, until the gateway restarts."""
+    """Let no load evict a model from a host, until `unpin`."""
     from cortex.cli.moving import change_pin
 
     change_pin(endpoint, model, host, pin=True, as_json=as_json)

@@ -51,11 +51,12 @@ def print_status(fleet: dict[str, Any], *, now: float) -> None:
 
 def _device_rows(fleet: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for host in fleet["hosts"]:
+        said = host["health"] if host.get("duty", "active") == "active" else f"{host['health']}, {host['duty']}"
         if not host["devices"]:
             device = "(OpenAI server)" if host.get("kind") == "openai" else NONE
-            yield host["name"], host["health"], device, NONE, NONE
+            yield host["name"], said, device, NONE, NONE
         for place, one in enumerate(host["devices"]):
-            name, health = (host["name"], host["health"]) if place == 0 else ("", "")
+            name, health = (host["name"], said) if place == 0 else ("", "")
             yield name, health, f"{one['index']} {one['name'] or one['kind']}", _memory(one), _load(one)
 
 
@@ -76,6 +77,7 @@ def _load(device: dict[str, Any]) -> str:
 def _model_rows(fleet: dict[str, Any], now: float) -> Iterator[tuple[str, ...]]:
     """First what is on hosts, then what the catalogue has besides, then other names."""
     shown = set()
+    pins = {(model["id"], host) for model in fleet["models"] for host in model.get("pinned_on", ())}
     for host in fleet["hosts"]:
         for model in host["models"]:
             shown.add(model["id"])
@@ -83,6 +85,7 @@ def _model_rows(fleet: dict[str, Any], now: float) -> Iterator[tuple[str, ...]]:
             context = str(model["context_length"] or NONE)
             used = _ago(now - model["last_used"]) if model["last_used"] else NONE
             state = "host is down" if host["health"] == "down" else _state(model)
+            state += ", pinned" if (model["id"], host["name"]) in pins else ""
             yield model["id"], state, host["name"], size, context, str(model["in_flight"]), used
     for model in fleet["models"]:
         if model["alias_of"]:

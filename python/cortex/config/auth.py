@@ -9,7 +9,7 @@ __all__ = ["AuthConfig", "KeyLimits", "NeuronAuthConfig", "NeuronTlsConfig", "Tl
 
 Count = Annotated[int, msgspec.Meta(gt=0)]
 S = TypeVar("S", bound=msgspec.Struct)
-_FILES = ("keys_file", "token_file", "cert", "key", "client_ca", "ca", "path", "ledger")
+_FILES = ("keys_file", "token_file", "cert", "key", "client_ca", "ca", "path", "ledger", "state_file")
 
 
 class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

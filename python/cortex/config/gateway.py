@@ -35,7 +35,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class GatewaySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[gateway]`. Addresses are `host:port`; times are seconds."""
+    """`[gateway]`. Addresses are `host:port`; times are seconds. `state_file` keeps what operators do by hand."""
 
     listen: Address = "127.0.0.1:31313"
     metrics_listen: Address = "127.0.0.1:31314"
@@ -45,6 +45,7 @@ class GatewaySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     keep_alive_secs: Positive = 5.0
     poll_secs: Positive = 5.0
     drain_secs: Positive = 30.0
+    state_file: str | None = None
     tls: TlsConfig | None = None
 
 
@@ -148,7 +149,7 @@ def _folder(loaded: Loaded[GatewayConfig]) -> Path:
 
 
 def _anchored(config: GatewayConfig, folder: Path) -> GatewayConfig:
-    section = config.gateway
+    section = anchored(config.gateway, folder)
     if section.tls is not None:
         section = msgspec.structs.replace(section, tls=anchored(section.tls, folder))
     return msgspec.structs.replace(

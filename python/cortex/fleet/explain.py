@@ -9,7 +9,7 @@ from cortex.config import ModelProfile
 from cortex.fleet.catalogue import Model
 from cortex.fleet.eviction import Policy
 from cortex.fleet.placement import available, eligible_devices, needed_bytes, plan
-from cortex.fleet.state import MIB, Fleet, Host, Reach
+from cortex.fleet.state import MIB, Duty, Fleet, Host, Reach
 from cortex.types import ModelState
 
 __all__ = ["Fit", "Verdict", "explain"]
@@ -28,6 +28,7 @@ class Verdict(StrEnum):
     FEW_DEVICES = "too few devices"
     SMALL_DEVICES = "devices too small"
     NEVER = "too small"
+    NO_LOADS = "loads nothing"
 
     @property
     def possible(self) -> bool:
@@ -55,7 +56,8 @@ def explain(fleet: Fleet, model: Model, policy: Policy, *, now: float) -> list[F
 
 
 def _fit(fleet: Fleet, model: Model, host: Host, policy: Policy, now: float) -> Fit:
-    """1. A host that is away says nothing. 2. It is there. 3. It never will be. 4. By memory."""
+    """1. A host that is away says nothing. 2. It is there. 3. It never will be; a server that is not ours loads none.
+    4. An operator lets nothing be loaded there now. 5. By memory."""
     profile = model.profile
     best = _best(fleet, profile, host)
     needed = needed_bytes(fleet, profile)
@@ -67,14 +69,24 @@ def _fit(fleet: Fleet, model: Model, host: Host, policy: Policy, now: float) -> 
         free=None if best is None else best[0],
         total=None if best is None else best[1],
     )
-    if host.reach is not Reach.UP or host.status != "ok":  # 1.
-        return msgspec.structs.replace(told, detail=host.status if host.reach is Reach.UP else host.reach.value)
+    if not host.serving:  # 1.
+        return msgspec.structs.replace(told, detail=_absence(host))
     if host.has(model.id, ModelState.LOADED):  # 2.
         return msgspec.structs.replace(told, verdict=Verdict.LOADED)
+    if not host.ours:  # 3.
+        return msgspec.structs.replace(told, verdict=Verdict.NO_LOADS)
     hindrance = _hindrance(told, profile, host)
-    if hindrance is not None:  # 3.
+    if hindrance is not None:
         return hindrance
-    return _by_memory(told, fleet, model, host, policy, now)  # 4.
+    if host.duty is not Duty.ACTIVE:  # 4.
+        return msgspec.structs.replace(told, detail=host.duty.value)
+    return _by_memory(told, fleet, model, host, policy, now)  # 5.
+
+
+def _absence(host: Host) -> str:
+    if host.reach is not Reach.UP:
+        return host.reach.value
+    return host.status if host.status != "ok" else host.duty.value
 
 
 def _hindrance(told: Fit, profile: ModelProfile, host: Host) -> Fit | None:

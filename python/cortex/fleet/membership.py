@@ -1,13 +1,13 @@
 """Which hosts the fleet has, and what an operator wants: hosts cordoned or drained, models pinned."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
 from cortex.fleet.replacing import with_host
 from cortex.fleet.state import Duty, Fleet, Host, located_in
 
-__all__ = ["duty_given", "hosts_listed", "pinned", "unpinned"]
+__all__ = ["duty_given", "handwork_restored", "hosts_listed", "pinned", "unpinned"]
 
 
 def hosts_listed(fleet: Fleet, listed: Iterable[Host]) -> Fleet:
@@ -25,6 +25,13 @@ def hosts_listed(fleet: Fleet, listed: Iterable[Host]) -> Fleet:
     failures = {key: failure for key, failure in fleet.failures.items() if key[0] in hosts}  # 3.
     pins = frozenset(pin for pin in fleet.pins if pin[1] in hosts)
     return replace(fleet, hosts=hosts, failures=failures, pins=pins, located=located_in(hosts))
+
+
+def handwork_restored(fleet: Fleet, pins: Iterable[tuple[str, str]], duties: Mapping[str, Duty]) -> Fleet:
+    """What operators did before, on the hosts that there are: pins as (model, host), duties by host."""
+    for name in duties.keys() & fleet.hosts.keys():
+        fleet = duty_given(fleet, name, duties[name])
+    return replace(fleet, pins=fleet.pins | {pin for pin in pins if pin[1] in fleet.hosts})
 
 
 def duty_given(fleet: Fleet, name: str, duty: Duty) -> Fleet:

@@ -51,7 +51,7 @@ _PIN, _UNLOAD = msgspec.json.Decoder(_Pin), msgspec.json.Decoder(_Unload)
 
 
 class Admin:
-    """What is done here lasts until the gateway ends; what shall stay belongs into its files."""
+    """Cordons, drains and pins are kept (`keep` says whether), and last until they are taken back."""
 
     def __init__(
         self,
@@ -60,12 +60,14 @@ class Admin:
         lifecycle: Lifecycle,
         neurons: NeuronClient,
         refresh: Callable[[str], Awaitable[bool]],
+        keep: Callable[[], Awaitable[bool]],
     ) -> None:
         self._board = board
         self._dispatcher = dispatcher
         self._lifecycle = lifecycle
         self._neurons = neurons
         self._refresh = refresh
+        self._keep = keep
 
     def register(self, app: App) -> None:
         """The routes, all below `/api/admin/`."""
@@ -79,23 +81,23 @@ class Admin:
 
     async def cordon(self, request: Request) -> Response:
         """Nothing more is loaded there; what is loaded goes on serving."""
-        return self._duty(request, Duty.CORDONED)
+        return json_response(await self._duty(request, Duty.CORDONED))
 
     async def uncordon(self, request: Request) -> Response:
         """The host does everything again."""
-        return self._duty(request, Duty.ACTIVE)
+        return json_response(await self._duty(request, Duty.ACTIVE))
 
     async def drain(self, request: Request) -> Response:
         """No new requests go there; waits up to `wait_seconds` for those under way."""
         asked = parse_body(_DRAIN, request.body) if request.body else _Drain()
-        self._duty(request, Duty.DRAINED)
-        name = request.path_params["name"]
+        told = await self._duty(request, Duty.DRAINED)
+        name = told["host"]
         try:
             async with asyncio.timeout(min(max(asked.wait_seconds, 0.0), _MOST_WAIT)):
                 await self._board.until(lambda fleet: not _in_flight(fleet, name))
         except TimeoutError:
             pass
-        return json_response(self._told(name))
+        return json_response({**told, "in_flight": _in_flight(self._board.fleet, name)})
 
     async def load(self, request: Request) -> Response:
         """200 where the model is loaded already, 202 once its load has begun or is under way. Raises what the policy
@@ -150,16 +152,13 @@ class Admin:
         model = await self._dispatcher.model(asked.model)
         self._board.apply(change, model.id, self._host(asked.host).name)
         hosts = sorted(host for pinned_model, host in self._board.fleet.pins if pinned_model == model.id)
-        return json_response({"model": model.id, "pinned_on": hosts})
+        return json_response({"model": model.id, "pinned_on": hosts, "kept": await self._keep()})
 
-    def _duty(self, request: Request, duty: Duty) -> Response:
+    async def _duty(self, request: Request, duty: Duty) -> dict[str, Any]:
         name = self._host(request.path_params["name"]).name
         self._board.apply(duty_given, name, duty)
-        return json_response(self._told(name))
-
-    def _told(self, name: str) -> dict[str, Any]:
-        fleet = self._board.fleet
-        return {"host": name, "duty": fleet.hosts[name].duty, "in_flight": _in_flight(fleet, name)}
+        kept = await self._keep()
+        return {"host": name, "duty": duty, "in_flight": _in_flight(self._board.fleet, name), "kept": kept}
 
     def _host(self, name: str) -> Host:
         host = self._board.fleet.hosts.get(name)

@@ -18,6 +18,7 @@ from cortex.gateway.board import Board
 from cortex.gateway.counting import Counting
 from cortex.gateway.defrag import Defrag
 from cortex.gateway.dispatch import Dispatcher
+from cortex.gateway.handwork import HandworkKeeper
 from cortex.gateway.idle import IdleUnloader
 from cortex.gateway.inference import Inference
 from cortex.gateway.interruptions import Interruptions
@@ -50,6 +51,7 @@ class Gateway:
         config, settings = files.config, files.config.gateway
         self._files = files
         self.board = Board(hosts_listed(Fleet(), hosts(config)))
+        self._handwork = HandworkKeeper(_path(settings.state_file), self.board)
         self.metrics = Metrics(lambda: self.board.fleet)
         self._reloader = None if source is None else Reloader(source, files, self._apply, self.metrics)
         self._client = UpstreamClient(tls=_host_tls(config.neuron_tls))
@@ -99,7 +101,9 @@ class Gateway:
             inference=inference,
             responses=Responses(inference, counting, self.metrics, _store_of(config.responses, app)),
             counting=counting,
-            admin=Admin(self.board, dispatcher, self._lifecycle, self._neurons, self._poller.refresh),
+            admin=Admin(
+                self.board, dispatcher, self._lifecycle, self._neurons, self._poller.refresh, self._handwork.keep
+            ),
             listing=Listing(
                 self.board,
                 lambda: dispatcher.policy.catalogue,
@@ -112,7 +116,8 @@ class Gateway:
     @property
     def warnings(self) -> list[str]:
         """What an operator should know."""
-        return [*self._files.warnings, *(self._reloader.warnings if self._reloader is not None else ())]
+        reloading = () if self._reloader is None else self._reloader.warnings
+        return [*self._files.warnings, *reloading, *self._handwork.warnings]
 
     def reload(self) -> None:
         """Read the files anew, soon, and go on in a new ledger (SIGHUP)."""
@@ -190,11 +195,16 @@ def _store_of(config: ResponsesConfig, app: App) -> ResponseStore | None:
     """The store, opened before the first request and closed after the last."""
     if not config.store:
         return None
-    path = None if config.path is None else Path(config.path)
-    store = ResponseStore(path, max_entries=config.max_entries, max_bytes=config.max_bytes, ttl_seconds=config.ttl_secs)
+    store = ResponseStore(
+        _path(config.path), max_entries=config.max_entries, max_bytes=config.max_bytes, ttl_seconds=config.ttl_secs
+    )
     app.on_startup(store.open)
     app.on_shutdown(store.close)
     return store
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
 
 
 def _api_server(app: App, settings: GatewaySection, listener: socket.socket | None) -> Server:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from cortex import errors
 from cortex.dialects.sse import SseParser
 from cortex.errors import CortexError, ServiceUnavailable, UpstreamError, UpstreamMalformed
+from cortex.fleet.served import ServedList, served
 from cortex.http import UpstreamClient
 from cortex.protocol import (
     Discovery,
@@ -22,7 +22,6 @@ from cortex.protocol import (
     UnloadRequest,
     UnloadResult,
 )
-from cortex.types import ModelState
 
 __all__ = [
     "LOAD_SECONDS",
@@ -54,28 +53,6 @@ class NoSuchRoute(UpstreamError):
 
 class _Count(msgspec.Struct, frozen=True):
     count: int
-
-
-class _Meta(msgspec.Struct, frozen=True):
-    n_ctx: int | None = None
-    n_ctx_train: int | None = None
-
-
-class _Served(msgspec.Struct, frozen=True):
-    id: str
-    max_model_len: int | None = None
-    context_length: int | None = None
-    meta: _Meta | None = None
-
-    def entry(self) -> ModelEntry:
-        """As a model of a host; servers say its window in different words."""
-        meta = self.meta or _Meta()
-        window = self.max_model_len or self.context_length or meta.n_ctx or meta.n_ctx_train
-        return ModelEntry(id=self.id, status=ModelState.LOADED, harness="openai", context_length=window)
-
-
-class _ServedList(msgspec.Struct, frozen=True):
-    data: tuple[_Served, ...]
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -136,9 +113,7 @@ class NeuronClient:
 
     async def served(self, endpoint: str, only: Sequence[str]) -> tuple[ModelEntry, ...]:
         """`GET /v1/models` of a server that is not ours; those that one of the patterns names, without any all."""
-        found = await self._get(endpoint, "/v1/models", _ServedList)
-        wanted = [one for one in found.data if not only or any(fnmatchcase(one.id, name) for name in only)]
-        return tuple(one.entry() for one in wanted)
+        return served(await self._get(endpoint, "/v1/models", ServedList), only)
 
     async def load(self, endpoint: str, request: LoadRequest) -> LoadResult:
         """`POST /models/load`; may take as long as a download."""

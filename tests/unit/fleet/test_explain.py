@@ -5,7 +5,7 @@ import pytest
 from cortex.fleet.catalogue import Model
 from cortex.fleet.explain import Fit, Verdict, explain
 from cortex.fleet.scheduler import Load, Reject, Wait, decide
-from cortex.fleet.state import MIB, Reach
+from cortex.fleet.state import MIB, Duty, Reach
 from tests.unit.fleet.fleets import NOW, fleet, host, listed, loaded, policy
 
 
@@ -27,6 +27,11 @@ def only(model: Model, *hosts: object, rules: object = None) -> list[Fit]:
         (listed("a", 40, pinned_on=("quad",)), host("beast", 100), Verdict.PINNED_ELSEWHERE),
         (listed("a", 40), host("beast", 100, reach=Reach.DOWN), Verdict.AWAY),
         (listed("a", 40), host("beast", 100, status="draining"), Verdict.AWAY),
+        (listed("a", 40), host("beast", 100, duty=Duty.DRAINED, models=(loaded("a", 40),)), Verdict.AWAY),
+        (listed("a", 40), host("beast", 100, duty=Duty.CORDONED), Verdict.AWAY),
+        (listed("a", 40), host("beast", 100, duty=Duty.CORDONED, models=(loaded("a", 40),)), Verdict.LOADED),
+        (listed("a", 40), host("cloud", kind="openai", models=(loaded("a", 0),)), Verdict.LOADED),
+        (listed("a", 40), host("cloud", kind="openai"), Verdict.NO_LOADS),
         (listed("a", 80), host("beast", 100, models=(loaded("b", 40),)), Verdict.AFTER_EVICTION),
         (listed("a", 80), host("beast", 100, models=(loaded("b", 40),), leases={"b": 1}), Verdict.ONCE_IDLE),
     ],

@@ -13,7 +13,7 @@ from cortex.fleet.index import Index
 from cortex.fleet.membership import duty_given, hosts_listed, pinned, unpinned
 from cortex.fleet.placement import plan_rank
 from cortex.fleet.scheduler import Load, Reject, Wait, decide
-from cortex.fleet.state import MIB, Duty, Fleet, Host, Job
+from cortex.fleet.state import MIB, Device, Duty, Fleet, Host, Job, Reach
 from cortex.fleet.transitions import job_ended, job_started, leased, load_failed, missed, models_seen, refused, released
 from tests.unit.fleet.fleets import NAMES, NOW, entries, fleet, fleets, host, hosts, listed, loaded, policies, policy
 
@@ -139,6 +139,34 @@ def test_busy_everywhere_is_waited_for_and_never_is_refused() -> None:
         new = listed("new", size)
         rules = policy(new)
         assert isinstance(decide(made, new, rules, now=NOW, index=Index(made, rules)), kind)
+
+
+def test_a_tie_of_room_is_broken_by_name_whatever_other_devices_have() -> None:
+    roomy = Host(
+        name="z",
+        endpoint="http://z",
+        reach=Reach.UP,
+        devices=(
+            Device(index=0, total_bytes=70 * MIB, free_bytes=70 * MIB),
+            Device(index=1, total_bytes=100 * MIB, free_bytes=50 * MIB),
+        ),
+    )
+    made = fleet(roomy, host("a", 100, models=(loaded("b", 50),)))
+    new = listed("new", 10, min_device_vram_mb=80)
+    rules = policy(new)
+    for index in (None, Index(made, rules)):
+        decision = decide(made, new, rules, now=NOW, index=index)
+        assert isinstance(decision, Load)
+        assert decision.host == "a"
+
+
+def test_room_on_a_device_that_is_too_small_hides_nothing() -> None:
+    old = loaded("old", 90, devices=(1,))
+    made, new = fleet(host("one", 70, 100, models=(old,))), listed("new", 50, min_device_vram_mb=80)
+    rules = policy(new)
+    decision = decide(made, new, rules, now=NOW, index=Index(made, rules))
+    assert isinstance(decision, Load)
+    assert (decision.evict, decision.plan.devices) == (("old",), (1,))
 
 
 def test_a_host_that_left_is_not_remembered() -> None:
