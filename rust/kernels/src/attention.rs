@@ -13,6 +13,8 @@ use crate::{KernelError, KvCell, KvLayout, Pool, shape};
 
 /// Queries of one task.
 const QUERIES: usize = 16;
+/// Most query heads of one task; where more share a key head, several tasks read its keys.
+const HEADS: usize = 32;
 
 /// One sequence of a batch: its queries are the last tokens of its context.
 #[derive(Debug, Clone, Copy)]
@@ -46,8 +48,8 @@ pub struct AttentionParameters<'a> {
     pub sinks: Option<&'a [f32]>,
 }
 
-/// `out` and `q` are `[t, heads, head_dim]`. Rows that belong to no sequence are not written; no row may belong to
-/// two.
+/// `q` is `[t, heads, head_dim]`, `out` the same or, where values are a part of the keys, as wide as that. Rows that
+/// belong to no sequence are not written; no row may belong to two.
 ///
 /// # Errors
 /// If sizes do not fit together, a row, position or block does not exist, or a window is of no position.
@@ -66,7 +68,8 @@ pub fn paged_attention<T: KvCell>(
     let blocks = layout.blocks(k_cache, v_cache)?;
     let width = shape::product("heads * head_dim", heads, layout.head_dim)?;
     let rows = shape::rows("q", q.len(), width)?;
-    shape::same("out", q.len(), out.len())?;
+    let results = shape::product("heads * value_dim", heads, layout.value_dim())?;
+    shape::same("out", shape::product("out", rows, results)?, out.len())?;
     let group = shape::rows("heads", heads, layout.kv_heads)?;
     shape::positive("heads", group)?;
     shape::positive("window", window.unwrap_or(1))?;
@@ -79,7 +82,6 @@ pub fn paged_attention<T: KvCell>(
         v_cache: T::cells(v_cache),
         layout: *layout,
         heads,
-        group,
         scoring: Scoring {
             scale: parameters.scale,
             softcap: parameters.softcap,
@@ -89,12 +91,16 @@ pub fn paged_attention<T: KvCell>(
         out: out.as_mut_ptr(),
         level: simd_level(),
     };
-    let kv_heads = layout.kv_heads;
-    pool.run(ranges.len() * kv_heads, &|task| {
+    let (kv_heads, parts) = (layout.kv_heads, group.div_ceil(HEADS));
+    pool.run(ranges.len() * kv_heads * parts, &|task| {
+        let (head, part) = (task / parts % kv_heads, task % parts);
+        let first = head * group + group * part / parts;
         let task = Task {
             call: &call,
-            range: &ranges[task / kv_heads],
-            head: task % kv_heads,
+            range: &ranges[task / parts / kv_heads],
+            head,
+            first,
+            group: head * group + group * (part + 1) / parts - first,
         };
         STATE.with_borrow_mut(|state| task.run(state));
     });

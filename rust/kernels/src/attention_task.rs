@@ -12,6 +12,8 @@ use crate::{AttentionSequence, KvCells, KvLayout, SimdLevel};
 
 /// The most lines (heads of queries) that are computed together.
 const TOGETHER: usize = 4;
+/// Values of a cache line.
+const LINE: usize = 16;
 
 /// What all tasks of a call share.
 pub(crate) struct Call<'a> {
@@ -20,8 +22,6 @@ pub(crate) struct Call<'a> {
     pub v_cache: KvCells<'a>,
     pub layout: KvLayout,
     pub heads: usize,
-    /// Query heads of a key head.
-    pub group: usize,
     pub scoring: Scoring,
     pub window: Option<usize>,
     pub sinks: Option<&'a [f32]>,
@@ -57,7 +57,7 @@ impl<'a> Range<'a> {
 /// Running results of the lines, `[queries, group]`, reused from task to task.
 #[derive(Default)]
 pub(crate) struct State {
-    /// `[lines, head_dim]`: sums of weighted values.
+    /// `[lines, value_dim]`: sums of weighted values.
     sums: Vec<f32>,
     running: Vec<Running>,
     /// `[TOGETHER, block_size]`.
@@ -80,6 +80,9 @@ pub(crate) struct Task<'a> {
     pub call: &'a Call<'a>,
     pub range: &'a Range<'a>,
     pub head: usize,
+    /// The first query head, and how many there are.
+    pub first: usize,
+    pub group: usize,
 }
 
 impl Task<'_> {
@@ -97,17 +100,15 @@ impl Task<'_> {
         }
     }
 
-    /// Where the values of a line begin, in the queries and in the output.
-    fn start(self, line: usize) -> usize {
-        let (group, heads) = (self.call.group, self.call.heads);
-        let (query, one) = (line / group, line % group);
-        ((self.range.row + query) * heads + self.head * group + one) * self.call.layout.head_dim
+    /// Which head of all rows a line is.
+    fn place(self, line: usize) -> usize {
+        let (query, one) = (line / self.group, line % self.group);
+        (self.range.row + query) * self.call.heads + self.first + one
     }
 
     /// A line before its first block.
-    fn first(self, line: usize) -> Running {
-        let group = self.call.group;
-        let head = self.head * group + line % group;
+    fn begin(self, line: usize) -> Running {
+        let head = self.first + line % self.group;
         let sinks = self.call.sinks;
         sinks.map_or(Running::START, |sinks| Running::sink(sinks[head]))
     }
@@ -115,7 +116,7 @@ impl Task<'_> {
     /// What a line sees of the block that begins at position `start`.
     fn seen(self, line: usize, start: usize) -> Seen {
         let size = self.call.layout.block_size;
-        let end = self.range.position + line / self.call.group + 1;
+        let end = self.range.position + line / self.group + 1;
         let window = self.call.window;
         let begin = window.map_or(0, |window| end.saturating_sub(window));
         Seen {
@@ -145,13 +146,13 @@ fn with_avx2(task: Task<'_>, state: &mut State) {
 unsafe fn attend<V: Vector>(task: Task<'_>, state: &mut State) {
     let (call, range) = (task.call, task.range);
     let (size, dim) = (call.layout.block_size, call.layout.head_dim);
-    let lines = range.count * call.group;
+    let lines = range.count * task.group;
     state.sums.clear();
-    state.sums.resize(lines * dim, 0.0);
+    state.sums.resize(lines * call.layout.value_dim(), 0.0);
     state.running.clear();
     state
         .running
-        .extend((0..lines).map(|line| task.first(line)));
+        .extend((0..lines).map(|line| task.begin(line)));
     state.scores.resize(TOGETHER * size, 0.0);
     let first = call
         .window
@@ -161,11 +162,16 @@ unsafe fn attend<V: Vector>(task: Task<'_>, state: &mut State) {
     for number in first / size..=last / size {
         let [keys, values] = &mut widened;
         let start = call.layout.start(range.blocks[number] as usize, task.head);
+        let span = start..start + size * dim;
+        // SAFETY: as the caller promised.
+        let keys = unsafe { singles::<V>(call.k_cache, span.clone(), keys) };
         let block = Block {
-            // SAFETY: as the caller promised.
-            keys: unsafe { singles::<V>(call.k_cache, start..start + size * dim, keys) },
-            // SAFETY: as above.
-            values: unsafe { singles::<V>(call.v_cache, start..start + size * dim, values) },
+            keys,
+            values: match call.layout.shared {
+                Some(shared) => turned(keys, size, shared, values),
+                // SAFETY: as above.
+                None => unsafe { singles::<V>(call.v_cache, span, values) },
+            },
             start: number * size,
         };
         for line in (0..lines).step_by(TOGETHER) {
@@ -215,6 +221,22 @@ unsafe fn singles<'a, V: Vector>(
     }
 }
 
+/// The first values of the keys `[head_dim, size]` as rows `[size, shared]`.
+#[inline(always)]
+fn turned<'a>(keys: &[f32], size: usize, shared: usize, buffer: &'a mut Vec<f32>) -> &'a [f32] {
+    buffer.resize(size * shared, 0.0);
+    for first in (0..shared).step_by(LINE) {
+        let count = LINE.min(shared - first);
+        for (place, row) in buffer.chunks_exact_mut(shared).enumerate() {
+            let column = keys[first * size + place..].iter().step_by(size);
+            for (value, key) in row[first..first + count].iter_mut().zip(column) {
+                *value = *key;
+            }
+        }
+    }
+    buffer
+}
+
 /// Let the `N` lines from `line` on meet a block.
 ///
 /// # Safety
@@ -231,7 +253,7 @@ unsafe fn meet<V: Vector, const N: usize>(
     if seen.iter().all(|seen| seen.nothing()) {
         return;
     }
-    let queries = from_fn(|i| &task.call.q[task.start(line + i)..][..dim]);
+    let queries = from_fn(|i| &task.call.q[task.place(line + i) * dim..][..dim]);
     let scores = &mut state.scores[..N * size];
     scores.fill(0.0);
     // SAFETY: as the caller promised.
@@ -241,6 +263,7 @@ unsafe fn meet<V: Vector, const N: usize>(
     } else {
         task.call.scoring.apply::<false>(scores);
     }
+    let dim = task.call.layout.value_dim();
     let sums = &mut state.sums[line * dim..(line + N) * dim];
     for i in (0..N).filter(|i| !seen[*i].nothing()) {
         let scores = &mut scores[i * size..(i + 1) * size];
@@ -275,11 +298,11 @@ fn lines<const N: usize>(values: &mut [f32], width: usize) -> [&mut [f32]; N] {
 /// Write the results: sums by totals.
 #[inline(always)]
 fn write(task: Task<'_>, state: &State) {
-    let dim = task.call.layout.head_dim;
+    let dim = task.call.layout.value_dim();
     let lines = state.sums.chunks_exact(dim).zip(&state.running);
     for (line, (sums, running)) in lines.enumerate() {
         // SAFETY: the row and head exist with `dim` values, and no other task touches them.
-        let out = unsafe { from_raw_parts_mut(task.call.out.add(task.start(line)), dim) };
+        let out = unsafe { from_raw_parts_mut(task.call.out.add(task.place(line) * dim), dim) };
         for (out, sum) in out.iter_mut().zip(sums) {
             *out = sum / running.total();
         }

@@ -45,7 +45,7 @@ impl KvCell for f16 {
 }
 
 /// One layer's cache. Keys are `[blocks, kv_heads, head_dim, block_size]`, so that scores of neighbouring
-/// positions are computed together; values are `[blocks, kv_heads, block_size, head_dim]`.
+/// positions are computed together; values are `[blocks, kv_heads, block_size, head_dim]`, or a part of the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvLayout {
     /// Positions of a block.
@@ -54,9 +54,16 @@ pub struct KvLayout {
     pub kv_heads: usize,
     /// Values of a head.
     pub head_dim: usize,
+    /// The first so many of a key are its value too, and the cache of values is empty.
+    pub shared: Option<usize>,
 }
 
 impl KvLayout {
+    /// Values of a head of the result.
+    pub fn value_dim(&self) -> usize {
+        self.shared.unwrap_or(self.head_dim)
+    }
+
     /// Values of one position.
     pub(crate) fn width(&self) -> Result<usize, KernelError> {
         let width = shape::product("kv_heads * head_dim", self.kv_heads, self.head_dim)?;
@@ -68,8 +75,20 @@ impl KvLayout {
     /// Blocks of a cache.
     pub(crate) fn blocks<T>(&self, k_cache: &[T], v_cache: &[T]) -> Result<usize, KernelError> {
         let block = shape::product("block", self.width()?, self.block_size)?;
-        shape::same("v_cache", k_cache.len(), v_cache.len())?;
+        if let Some(shared) = self.shared {
+            shape::positive("shared", shared)?;
+            let (what, index, len) = ("shared value", shared, self.head_dim);
+            if shared > len {
+                return Err(KernelError::OutOfRange { what, index, len });
+            }
+        }
+        shape::same("v_cache", self.beside(k_cache.len()), v_cache.len())?;
         shape::rows("k_cache", k_cache.len(), block)
+    }
+
+    /// How many values are beside so many keys.
+    fn beside(&self, keys: usize) -> usize {
+        if self.shared.is_some() { 0 } else { keys }
     }
 
     /// Where the keys and values of one head in one block begin.
@@ -78,7 +97,8 @@ impl KvLayout {
     }
 }
 
-/// Store `k` and `v`, both `[t, kv_heads, head_dim]`, at `slots` (block number * block size + place in it).
+/// Store `k` and `v`, both `[t, kv_heads, head_dim]`, at `slots` (block number * block size + place in it); no `v`
+/// where it is a part of `k`.
 pub fn kv_write<T: KvCell>(
     layout: &KvLayout,
     k_cache: &mut [T],
@@ -91,7 +111,7 @@ pub fn kv_write<T: KvCell>(
     let blocks = layout.blocks(k_cache, v_cache)?;
     let len = shape::product("k", slots.len(), width)?;
     shape::same("k", len, k.len())?;
-    shape::same("v", len, v.len())?;
+    shape::same("v", layout.beside(len), v.len())?;
     let (size, dim, len) = (
         layout.block_size,
         layout.head_dim,
@@ -101,16 +121,22 @@ pub fn kv_write<T: KvCell>(
         let (what, index) = ("slot", slot as usize);
         return Err(KernelError::OutOfRange { what, index, len });
     }
-    let rows = k.chunks_exact(width).zip(v.chunks_exact(width));
-    for (&slot, (k, v)) in slots.iter().zip(rows) {
+    let place = |slot: u32, head: usize| {
         let (block, place) = (slot as usize / size, slot as usize % size);
-        let heads = k.chunks_exact(dim).zip(v.chunks_exact(dim));
-        for (head, (k, v)) in heads.enumerate() {
-            let start = layout.start(block, head);
+        (layout.start(block, head), place)
+    };
+    for (&slot, k) in slots.iter().zip(k.chunks_exact(width)) {
+        for (head, k) in k.chunks_exact(dim).enumerate() {
+            let (start, place) = place(slot, head);
             let column = k_cache[start..start + size * dim].iter_mut();
             for (cell, value) in column.skip(place).step_by(size).zip(k) {
                 *cell = T::of(*value);
             }
+        }
+    }
+    for (&slot, v) in slots.iter().zip(v.chunks_exact(width)) {
+        for (head, v) in v.chunks_exact(dim).enumerate() {
+            let (start, place) = place(slot, head);
             let row = &mut v_cache[start + place * dim..][..dim];
             for (cell, value) in row.iter_mut().zip(v) {
                 *cell = T::of(*value);

@@ -17,7 +17,7 @@ struct Batch {
     queries: Vec<f32>,
     /// Block tables, and the lengths.
     sequences: Vec<(Vec<u32>, Lengths)>,
-    /// Keys and values of each sequence in order: `[context, kv_heads, head_dim]`.
+    /// Keys and values of each sequence in order: `[context, kv_heads, head_dim]`; keys again where they are shared.
     plain: Vec<(Vec<f32>, Vec<f32>)>,
 }
 
@@ -38,7 +38,8 @@ fn batch(layout: KvLayout, heads: usize, lengths: &[Lengths]) -> Batch {
     let blocks: usize = tables.iter().sum::<usize>() + 1;
     // What no sequence has written must not matter.
     let mut keys = vec![f32::NAN; blocks * layout.block_size * width];
-    let mut values = keys.clone();
+    let beside = layout.shared.is_none();
+    let mut values = if beside { keys.clone() } else { Vec::new() };
     let mut free: Vec<u32> = (0..blocks as u32).collect();
     let (mut sequences, mut plain) = (Vec::new(), Vec::new());
     for (&(context, queries), &count) in lengths.iter().zip(&tables) {
@@ -47,7 +48,8 @@ fn batch(layout: KvLayout, heads: usize, lengths: &[Lengths]) -> Batch {
             .map(|i| free.remove(i * step % free.len()))
             .collect();
         let k: Vec<f32> = (0..context * width).map(|_| random(&mut seed)).collect();
-        let v: Vec<f32> = (0..context * width).map(|_| random(&mut seed)).collect();
+        let v = (0..context * width).map(|_| random(&mut seed));
+        let v: Vec<f32> = v.filter(|_| beside).collect();
         let slots = (0..context).map(|position| {
             table[position / layout.block_size] * layout.block_size as u32
                 + (position % layout.block_size) as u32
@@ -62,7 +64,7 @@ fn batch(layout: KvLayout, heads: usize, lengths: &[Lengths]) -> Batch {
         )
         .unwrap();
         sequences.push((table, (context, queries)));
-        plain.push((k, v));
+        plain.push(if beside { (k, v) } else { (k.clone(), k) });
     }
     let rows: usize = lengths.iter().map(|(_, queries)| queries).sum();
     let queries = (0..rows * heads * layout.head_dim)
@@ -122,7 +124,8 @@ fn attend_over<T: KvCell>(
             }
         });
     let sequences: Vec<_> = sequences.collect();
-    let mut out = vec![f32::NAN; batch.queries.len()];
+    let heads = batch.queries.len() / batch.layout.head_dim;
+    let mut out = vec![f32::NAN; heads * batch.layout.value_dim()];
     let pool = Pool::new(threads);
     paged_attention(
         &pool,
@@ -167,7 +170,7 @@ fn reference(batch: &Batch, parameters: &AttentionParameters<'_>) -> Vec<f64> {
                 let weights: Vec<f64> = scores.collect();
                 let sink = sinks.map_or(0.0, |sinks| f64::from(sinks[head]).exp());
                 let total: f64 = weights.iter().sum::<f64>() + sink;
-                for place in 0..dim {
+                for place in 0..batch.layout.value_dim() {
                     let terms = (start..end)
                         .zip(&weights)
                         .map(|(position, weight)| weight * f64::from(values[at(position) + place]));
@@ -188,13 +191,15 @@ proptest! {
         lengths in prop::collection::vec((1..90usize, 1..40usize), 1..4),
         block_size in prop_oneof![Just(32usize), Just(16), Just(40), Just(5)],
         head_dim in prop_oneof![Just(64usize), Just(32), Just(72), Just(6)],
-        (kv_heads, group) in (1..3usize, 1..4usize),
+        (kv_heads, group) in (1..3usize, prop_oneof![1..4usize, 60..70usize]),
+        shared in prop::option::of(1..7usize),
         window in prop::option::of(1..50usize),
         softcap in prop::option::of(Just(2.0f32)),
-        sinks in prop::option::of(prop::collection::vec(-3.0..3.0f32, 6)),
+        sinks in prop::option::of(prop::collection::vec(-3.0..3.0f32, 140)),
     ) {
         let lengths: Vec<Lengths> = lengths.into_iter().map(|(context, queries)| (context, queries.min(context))).collect();
-        let layout = KvLayout { block_size, kv_heads, head_dim };
+        let shared = shared.map(|sixths| head_dim * sixths / 6).filter(|shared| (1..=head_dim).contains(shared));
+        let layout = KvLayout { block_size, kv_heads, head_dim, shared };
         let batch = batch(layout, kv_heads * group, &lengths);
         let parameters = AttentionParameters {
             sinks: sinks.as_deref().map(|sinks| &sinks[..batch.heads]),
@@ -213,6 +218,7 @@ fn a_query_sees_the_same_alone_in_a_batch_and_in_chunks() {
         block_size: 32,
         kv_heads: 2,
         head_dim: 64,
+        shared: None,
     };
     let whole = batch(layout, 6, &[(100, 100), (77, 1), (33, 20)]);
     let together = attend(&whole, 3, None, None);
@@ -248,11 +254,18 @@ fn a_query_sees_the_same_alone_in_a_batch_and_in_chunks() {
 
 #[test]
 fn threads_change_no_bit_whatever_the_window_and_the_group() {
-    for (group, window) in [(1, None), (2, Some(7)), (5, Some(40)), (8, None)] {
+    let cases = [
+        (1, None, None),
+        (2, Some(7), None),
+        (5, Some(40), Some(24)),
+        (70, None, Some(40)),
+    ];
+    for (group, window, shared) in cases {
         let layout = KvLayout {
             block_size: 16,
             kv_heads: 2,
             head_dim: 40,
+            shared,
         };
         let batch = batch(layout, 2 * group, &[(70, 50), (33, 1), (5, 5)]);
         let expected = attend(&batch, 1, window, Some(3.0));
@@ -269,6 +282,7 @@ fn scores_far_apart_leave_the_largest() {
         block_size: 16,
         kv_heads: 1,
         head_dim: 32,
+        shared: None,
     };
     let mut batch = batch(layout, 1, &[(40, 1)]);
     batch.queries.fill(1e4);
@@ -292,6 +306,7 @@ fn what_does_not_exist_or_is_claimed_twice_is_refused() {
         block_size: 4,
         kv_heads: 1,
         head_dim: 4,
+        shared: None,
     };
     let cache = vec![0.0; 32];
     let sequence = AttentionSequence {
@@ -366,6 +381,7 @@ fn half_precision_cells_count_as_their_values() {
         block_size: 16,
         kv_heads: 2,
         head_dim: 20,
+        shared: None,
     };
     let mut batch = batch(layout, 6, &[(50, 50), (33, 1), (7, 3)]);
     let halves = |cells: &[f32]| -> Vec<half::f16> {

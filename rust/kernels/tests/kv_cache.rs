@@ -14,6 +14,7 @@ fn cases() -> impl Strategy<Value = (KvLayout, usize, Vec<u32>)> {
                 block_size,
                 kv_heads,
                 head_dim,
+                shared: None,
             };
             let slots = 0..(blocks * block_size) as u32;
             (
@@ -30,7 +31,7 @@ proptest! {
 
     #[test]
     fn each_slot_has_what_was_written_last_and_no_other_changes((layout, blocks, slots) in cases()) {
-        let KvLayout { block_size, kv_heads, head_dim } = layout;
+        let KvLayout { block_size, kv_heads, head_dim, .. } = layout;
         let width = kv_heads * head_dim;
         let mut keys = vec![-1.0; blocks * block_size * width];
         let mut values = vec![-2.0; keys.len()];
@@ -59,6 +60,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
         block_size: 2,
         kv_heads: 1,
         head_dim: 3,
+        shared: None,
     };
     let write = |layout: &KvLayout,
                  (k_cache, v_cache, k, v): (usize, usize, usize, usize),
@@ -81,6 +83,23 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
         (12, 12, 6, 3),
     ] {
         assert!(write(&layout, sizes, &[3, 0]).is_err(), "{sizes:?}");
+    }
+    for (shared, sizes, sound) in [
+        (2, (12, 0, 6, 0), true),
+        (2, (12, 0, 6, 6), false),
+        (2, (12, 12, 6, 0), false),
+        (0, (12, 0, 6, 0), false),
+        (4, (12, 0, 6, 0), false),
+    ] {
+        let layout = KvLayout {
+            shared: Some(shared),
+            ..layout
+        };
+        assert_eq!(
+            write(&layout, sizes, &[3, 0]).is_ok(),
+            sound,
+            "{shared} {sizes:?}"
+        );
     }
     let empty = KvLayout {
         block_size: 0,
