@@ -9,7 +9,7 @@ use common::{Lone, argmax, shared_fixture};
 use cortex_engine::SamplingParams;
 use cortex_engine::model::Outputs;
 
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 15] = [
     "mistral",
     "qwen2-yarn",
     "gemma2",
@@ -24,6 +24,7 @@ const FAMILIES: [&str; 14] = [
     "qwen2-moe",
     "qwen3-moe",
     "gpt-oss",
+    "deepseek-v3",
 ];
 
 fn prompts() -> Vec<Vec<u32>> {

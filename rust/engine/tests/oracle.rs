@@ -142,7 +142,7 @@ fn check_shared(family: &str, model: &str, expected: &str, tolerance: Tolerance)
 }
 
 /// Causal families of the shared folder, from safetensors.
-const FAMILIES: [&str; 20] = [
+const FAMILIES: [&str; 21] = [
     "llama",
     "llama-rope3",
     "llama-wide",
@@ -163,7 +163,9 @@ const FAMILIES: [&str; 20] = [
     "qwen2-moe",
     "qwen3-moe",
     "gpt-oss",
+    "deepseek-v3",
 ];
+
 #[test]
 fn our_own_copy_gives_the_reference_outputs() {
     let folder = own_model();

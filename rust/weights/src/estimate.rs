@@ -19,9 +19,9 @@ const FRAGMENTATION: u64 = 20;
 pub struct Estimate {
     /// All tensors as stored in the file; a shared (tied) one counts once.
     pub weights_bytes: u64,
-    /// What one token adds while every layer still keeps it.
+    /// What one token adds; layers with a window keep it as the others do.
     pub kv_bytes_per_token: u64,
-    /// The cache of all sequences at full context; a layer with a window keeps its window and one block.
+    /// The cache of all sequences at full context.
     pub kv_bytes: u64,
     /// Activations of the largest step, logits, and a fixed part.
     pub work_bytes: u64,
@@ -58,7 +58,10 @@ pub fn estimate(
         .iter()
         .fold(0_u64, |sum, layer| sum.saturating_add(layer.values()))
         .saturating_mul(value_bytes);
-    let kv_bytes = kv_bytes(&shape, context as u64, value_bytes).saturating_mul(sequences as u64);
+    let blocks = (context as u64).div_ceil(BLOCK_TOKENS);
+    let kv_bytes = kv_bytes_per_token
+        .saturating_mul(blocks.saturating_mul(BLOCK_TOKENS))
+        .saturating_mul(sequences as u64);
     let step = if shape.encoder {
         // The longest text in one piece.
         STEP_TOKENS.max(context as u64)
@@ -75,25 +78,6 @@ pub fn estimate(
     };
     let estimate = estimate.with_weights(file.weights_bytes());
     Ok((shape, estimate))
-}
-
-/// The cache of one sequence of `context` tokens.
-fn kv_bytes(shape: &ModelShape, context: u64, value_bytes: u64) -> u64 {
-    let blocks = |tokens: u64| tokens.div_ceil(BLOCK_TOKENS).saturating_mul(BLOCK_TOKENS);
-    shape.layer_kv.iter().fold(0_u64, |sum, layer| {
-        let full = blocks(context);
-        // A window is rarely aligned to blocks, so it reaches into one more.
-        let windowed = layer
-            .window
-            .map(|window| blocks(window as u64).saturating_add(BLOCK_TOKENS));
-        let tokens = windowed.map_or(full, |windowed| windowed.min(full));
-        sum.saturating_add(
-            layer
-                .values()
-                .saturating_mul(tokens)
-                .saturating_mul(value_bytes),
-        )
-    })
 }
 
 /// Activations of one step: residual and norm, queries, keys, values, attention output and the feed-forward

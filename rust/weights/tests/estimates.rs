@@ -70,25 +70,6 @@ fn every_reference_model_with_attention_has_a_shape() {
 }
 
 #[test]
-fn windows_are_read_in_every_style() {
-    let Some(models) = models() else { return };
-    let windows = |name: &str| -> Vec<usize> {
-        let shape = ModelShape::read(&ModelFile::open(models.join(name)).unwrap()).unwrap();
-        shape
-            .layer_kv
-            .iter()
-            .map(|layer| layer.window.unwrap_or(0))
-            .collect()
-    };
-    assert_eq!(windows("mistral"), [32; 4]);
-    assert_eq!(windows("qwen2"), [0; 4], "switched off");
-    assert_eq!(windows("gemma2"), [32, 0, 32, 0]);
-    assert_eq!(windows("gemma3"), [32, 32, 0, 32, 32, 0], "pattern 3");
-    assert_eq!(windows("gemma3-pattern6"), [32, 32, 32, 32, 32, 0, 32]);
-    assert_eq!(windows("gpt-oss"), [32, 0, 32, 0], "layer_types");
-}
-
-#[test]
 fn latent_and_recurrent_layers_keep_less() {
     let Some(models) = models() else { return };
     let per_token = |name: &str| {
@@ -143,16 +124,13 @@ fn a_small_file_beside_the_weights_may_lie_in_a_folder_of_theirs() {
 }
 
 #[test]
-fn a_window_bounds_the_cache() {
+fn the_cache_keeps_what_is_beyond_a_window_in_whole_blocks() {
     let Some(models) = models() else { return };
     let file = ModelFile::open(models.join("mistral")).unwrap();
     let kv = |context| estimate(&file, context, 1, 4).unwrap().1;
-    assert_eq!(kv(100_000).kv_bytes, 64 * kv(1).kv_bytes_per_token);
-    assert_eq!(
-        kv(1).kv_bytes,
-        32 * kv(1).kv_bytes_per_token,
-        "whole blocks"
-    );
+    assert_eq!(kv(1).kv_bytes_per_token, 4 * 2 * (16 + 16) * 4);
+    assert_eq!(kv(100_000).kv_bytes, 100_000 * kv(1).kv_bytes_per_token);
+    assert_eq!(kv(1).kv_bytes, 32 * kv(1).kv_bytes_per_token);
 }
 
 fn shape_error(change: impl Fn(&mut Vec<Vec<u8>>)) -> String {

@@ -144,17 +144,26 @@ impl Call<'_> {
     }
 
     fn rotate(&self, x: &mut [f32], heads: usize) -> Result<()> {
-        let Some(rope) = self.layer.rope else {
-            return Ok(());
-        };
-        let shape = self.pass.shape;
-        let RopeTables { cos, sin } = &self.pass.tables[rope];
-        let rotate = match shape.ropes[rope].kind {
-            RopeKind::HalfSplit => cortex_kernels::rope_neox,
-            RopeKind::Interleaved => cortex_kernels::rope_interleaved,
-        };
-        rotate(x, heads, shape.head_dim, cos, sin).map_err(Error::wrap)
+        rotate(self.pass, self.layer, x, (heads, self.pass.shape.head_dim))
     }
+}
+
+/// Rotate `x [t, heads, head_dim]` as the layer does.
+pub(super) fn rotate(
+    pass: Pass<'_>,
+    layer: LayerShape,
+    x: &mut [f32],
+    (heads, head_dim): (usize, usize),
+) -> Result<()> {
+    let Some(rope) = layer.rope else {
+        return Ok(());
+    };
+    let RopeTables { cos, sin } = &pass.tables[rope];
+    let rotate = match pass.shape.ropes[rope].kind {
+        RopeKind::HalfSplit => cortex_kernels::rope_neox,
+        RopeKind::Interleaved => cortex_kernels::rope_interleaved,
+    };
+    rotate(x, heads, head_dim, cos, sin).map_err(Error::wrap)
 }
 
 /// Writes the keys (rotated) and values of a batch into the layer's cache.

@@ -7,13 +7,14 @@ use candle_core::{Device, Result, Tensor};
 use cortex_kernels::{PackedMatrix, Pool};
 use cortex_weights::ModelFile;
 
-use super::attention::{Attention, Pass};
+use super::attention::Pass;
 use super::batch::Batch;
 use super::description::{Description, LayerShape, Norms};
 use super::experts::Experts;
 use super::feed_forward::{DENSE, FeedForward};
 use super::in_situ::InSitu;
 use super::kv_cache::KvCache;
+use super::mixer::Mixer;
 use super::norms::{AddNorm, FinalNorm, Finish, ScaleLogits};
 use super::operations::{MatMul, Workspace};
 use super::roles::Role;
@@ -35,7 +36,7 @@ pub(crate) fn describe(file: &ModelFile) -> std::result::Result<Description, Eng
 struct Layer {
     shape: LayerShape,
     attention_norm: Option<Vec<f32>>,
-    attention: Attention,
+    attention: Mixer,
     attention_post_norm: Option<Vec<f32>>,
     feed_forward_norm: Option<Vec<f32>>,
     feed_forward: Part,
@@ -144,6 +145,7 @@ impl Decoder {
             layer
                 .attention
                 .matrices()
+                .into_iter()
                 .chain(layer.feed_forward.matrices())
         })
     }
@@ -257,7 +259,7 @@ impl Decoder {
         let attention = &layer.attention;
         let delta = attention.forward(pass, layer.shape, &x, cache)?;
         let post = layer.attention_post_norm.as_deref();
-        apply(&delta, finish(attention.bias.as_deref(), post))?;
+        apply(&delta, finish(attention.bias(), post))?;
         let x = self.norm(stream, &delta, layer.feed_forward_norm.as_deref())?;
         let (delta, bias) = match &layer.feed_forward {
             Part::Dense(part) => {
@@ -382,7 +384,7 @@ impl Layer {
             attention_post_norm: norm(after, Role::AttentionPostNorm)?,
             feed_forward_norm: norm(before, Role::FeedForwardNorm)?,
             feed_forward_post_norm: norm(after, Role::FeedForwardPostNorm)?,
-            attention: Attention::load(reader, layer, shape)?,
+            attention: Mixer::load(reader, layer, shape)?,
             feed_forward: Part::load(reader, layer, shape)?,
         })
     }

@@ -73,8 +73,34 @@ pub struct RouterShape {
     pub normalised: bool,
     /// Factor of the shares.
     pub factor: f32,
-    /// Only experts of the best groups are chosen: how many groups there are, and how many are the best.
-    pub groups: Option<(usize, usize)>,
+    /// Only experts of the best groups are chosen.
+    pub groups: Option<Groups>,
+}
+
+/// Experts in groups of the same size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Groups {
+    /// How many there are.
+    pub count: usize,
+    /// How many take part.
+    pub best: usize,
+    /// A group ranks by the sum of so many of its best scores.
+    pub ranked: usize,
+}
+
+/// Attention of all heads to one latent of each token, which is their keys and values in short, and a key beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentShape {
+    /// Size of the latent that queries are made of; `None` if they are made of the token itself.
+    pub query_rank: Option<usize>,
+    /// Size of the latent of keys and values.
+    pub rank: usize,
+    /// Values of a head's query and key that the latent gives.
+    pub plain: usize,
+    /// Values of a head's query, and of the key that all heads share, which rotate.
+    pub rotated: usize,
+    /// Values of what a head reads.
+    pub value: usize,
 }
 
 /// An expert that every token visits.
@@ -127,10 +153,12 @@ pub struct Description {
     pub hidden: usize,
     /// Query heads.
     pub heads: usize,
-    /// Key and value heads; divides `heads`.
+    /// Key and value heads; divides `heads`, and is 1 with latents.
     pub kv_heads: usize,
-    /// Values of one head; not always `hidden / heads`.
+    /// Values of one head, not always `hidden / heads`; with latents those that are kept of a token.
     pub head_dim: usize,
+    /// Heads share a latent in place of keys and values.
+    pub latent: Option<LatentShape>,
     /// Width of the feed-forward part in layers without experts.
     pub feed_forward: usize,
     /// Of the layers that have some.
@@ -216,6 +244,9 @@ impl Description {
                 "{heads} heads do not divide among {kv_heads} key-value heads"
             )));
         }
+        if let Some(latent) = self.latent {
+            latent.check(self.heads)?;
+        }
         self.check_positions()?;
         self.check_numbers()?;
         if let Some(experts) = self.experts {
@@ -280,7 +311,12 @@ impl ExpertsShape {
             let factor = self.router.factor;
             return Err(invalid(format!("the factor of the experts is {factor}")));
         }
-        let Some((groups, best)) = self.router.groups else {
+        let Some(Groups {
+            count: groups,
+            best,
+            ..
+        }) = self.router.groups
+        else {
             return Ok(());
         };
         let sound = groups > 0 && count.is_multiple_of(groups) && best > 0 && best <= groups;
@@ -290,6 +326,21 @@ impl ExpertsShape {
             )));
         }
         Ok(())
+    }
+}
+
+impl LatentShape {
+    fn check(&self, heads: usize) -> Result<(), EngineError> {
+        check_sizes(&[
+            ("query latent", self.query_rank.unwrap_or(1)),
+            ("latent", self.rank),
+            ("plain part of a key", self.plain),
+            ("rotated part of a key", self.rotated),
+            ("value", self.value),
+        ])?;
+        // Products with the number of heads are sizes too.
+        let widest = self.rank.max(self.plain).max(self.value) + self.rotated;
+        check_sizes(&[("heads * latent", heads.saturating_mul(widest))])
     }
 }
 

@@ -7,6 +7,7 @@ use super::description::{Description, ExpertsShape, invalid};
 use super::family::Stored;
 use super::roles::Role;
 use super::tensors::TensorReader;
+use super::transposed::{Pick, transposed};
 use crate::EngineError;
 
 /// Matrices of all experts, and what is added to their results.
@@ -87,19 +88,6 @@ impl ExpertWeights {
     }
 }
 
-/// Every `step`th output from `first` on.
-#[derive(Debug, Clone, Copy)]
-struct Pick {
-    first: usize,
-    step: usize,
-}
-
-impl Pick {
-    fn of(self, row: &[f32]) -> impl Iterator<Item = f32> {
-        row.iter().copied().skip(self.first).step_by(self.step)
-    }
-}
-
 /// For each expert its matrix `[outputs, inputs]`, the picks of its outputs behind each other. Floats are stored
 /// `[experts, inputs, outputs]`, MXFP4 as blocks and scales of `[experts, outputs, inputs / 32]`.
 fn read(
@@ -146,17 +134,6 @@ fn read(
     let blocks = blocks.chunks_exact(outputs * groups * CODES);
     let experts = blocks.zip(scales.chunks_exact(outputs * groups));
     experts.map(expert).collect()
-}
-
-/// The picked columns of a row-major matrix as rows; a value has `size` bytes.
-fn transposed(data: &[u8], width: usize, size: usize, pick: Pick) -> Vec<u8> {
-    let mut out = Vec::with_capacity(data.len() / pick.step);
-    for column in (pick.first..width).step_by(pick.step) {
-        for row in data.chunks_exact(width * size) {
-            out.extend_from_slice(&row[column * size..][..size]);
-        }
-    }
-    out
 }
 
 /// Codes of neighbouring values and a scale for each block, as the blocks that the kernels take: a block's scale,
@@ -210,15 +187,5 @@ mod tests {
             let scale = if place < BLOCK { 1.0 } else { 0.25 };
             assert_eq!(*found, sign * VALUES[code(place) % 8] * scale, "{place}");
         }
-    }
-
-    #[test]
-    fn columns_become_rows() {
-        let data = [1, 2, 3, 4, 5, 6, 7, 8];
-        let all = Pick { first: 0, step: 1 };
-        let odd = Pick { first: 1, step: 2 };
-        assert_eq!(transposed(&data, 4, 1, all), [1, 5, 2, 6, 3, 7, 4, 8]);
-        assert_eq!(transposed(&data, 4, 1, odd), [2, 6, 4, 8]);
-        assert_eq!(transposed(&data, 2, 2, all), [1, 2, 5, 6, 3, 4, 7, 8]);
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Family {
     pub gguf_names: Names,
     /// Heads have scores without a value.
     pub sinks: bool,
+    /// Heads share a latent in place of keys and values.
+    pub latent: bool,
     /// Ramps of `YaRN` begin and end at whole pairs if the header does not say.
     pub whole_ramps: bool,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Experts {
     pub score: Score,
     /// Shares of the chosen are divided by their sum if the header does not say.
     pub normalised: bool,
+    /// Groups of experts rank by the sum of so many of their best scores.
+    pub ranked: usize,
     /// How its safetensors files have them.
     pub stored: Stored,
     /// One for every token.
@@ -91,6 +95,8 @@ pub(crate) enum Shared {
     None,
     /// One of its own width with a gate.
     Gated,
+    /// As wide as so many experts, counted by the header.
+    Counted,
 }
 
 /// Which layers have the window of `sliding_window`.
@@ -120,6 +126,7 @@ const MIXTRAL_EXPERTS: Experts = Experts {
     width: "intermediate_size",
     score: Score::Softmax,
     normalised: true,
+    ranked: 2,
     stored: Stored::Each,
     shared: Shared::None,
 };
@@ -153,7 +160,42 @@ const LLAMA: Family = Family {
     names: &[],
     gguf_names: &[],
     sinks: false,
+    latent: false,
     whole_ramps: true,
+};
+
+const DEEPSEEK_EXPERTS: Experts = Experts {
+    count: "n_routed_experts",
+    width: "moe_intermediate_size",
+    normalised: false,
+    ranked: 1,
+    shared: Shared::Counted,
+    ..MIXTRAL_EXPERTS
+};
+
+/// `DeepSeek`'s second version, whose GGUF files have the name of all later ones.
+const DEEPSEEK: Family = Family {
+    gguf: Some("deepseek2"),
+    config: "deepseek_v2",
+    config_rope: RopeKind::Interleaved,
+    window: Window::Unknown,
+    experts: Some(DEEPSEEK_EXPERTS),
+    latent: true,
+    names: &[
+        (
+            Role::SharedGate,
+            "model.layers.{}.mlp.shared_experts.gate_proj.weight",
+        ),
+        (
+            Role::SharedUp,
+            "model.layers.{}.mlp.shared_experts.up_proj.weight",
+        ),
+        (
+            Role::SharedDown,
+            "model.layers.{}.mlp.shared_experts.down_proj.weight",
+        ),
+    ],
+    ..LLAMA
 };
 
 const GEMMA: Family = Family {
@@ -170,7 +212,7 @@ const GEMMA: Family = Family {
     ..LLAMA
 };
 
-static FAMILIES: [Family; 15] = [
+static FAMILIES: [Family; 17] = [
     LLAMA,
     Family {
         // GGUF files of the family call themselves llama.
@@ -339,6 +381,23 @@ static FAMILIES: [Family; 15] = [
         names: &[(Role::Router, "model.layers.{}.mlp.router.weight")],
         gguf_names: &[(Role::FeedForwardNorm, "blk.{}.post_attention_norm.weight")],
         ..LLAMA
+    },
+    DEEPSEEK,
+    Family {
+        gguf: None,
+        config: "deepseek_v3",
+        experts: Some(Experts {
+            score: Score::Sigmoid,
+            normalised: true,
+            ranked: 2,
+            ..DEEPSEEK_EXPERTS
+        }),
+        defaults: &[
+            ("n_group", 8.0),
+            ("topk_group", 4.0),
+            ("routed_scaling_factor", 2.5),
+        ],
+        ..DEEPSEEK
     },
 ];
 

@@ -32,10 +32,15 @@ impl KvType {
     }
 }
 
+/// Keys and values; only one where a latent is both.
+fn kinds(shape: &Description) -> usize {
+    if shape.latent.is_some() { 1 } else { 2 }
+}
+
 /// Keys and values of every layer.
 pub struct KvCache {
     layout: KvLayout,
-    /// One a layer: `[2 (keys, values), blocks, kv heads, block size, head size]`.
+    /// One a layer: `[2 (keys, values), blocks, kv heads, block size, head size]`, or `[1, ..]` of latents.
     layers: Vec<Tensor>,
 }
 
@@ -51,8 +56,15 @@ impl KvCache {
             block_size,
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,
+            shared: shape.latent.map(|latent| latent.rank),
         };
-        let dims = (2, blocks, shape.kv_heads, block_size, shape.head_dim);
+        let dims = (
+            kinds(shape),
+            blocks,
+            shape.kv_heads,
+            block_size,
+            shape.head_dim,
+        );
         let layers = shape
             .layers
             .iter()
@@ -65,7 +77,8 @@ impl KvCache {
 
     /// Bytes that one token takes over all layers.
     pub fn bytes_per_token(shape: &Description, ty: KvType) -> u64 {
-        (2 * shape.layers.len() * shape.kv_heads * shape.head_dim * ty.bytes()) as u64
+        let values = kinds(shape) * shape.kv_heads * shape.head_dim;
+        (shape.layers.len() * values * ty.bytes()) as u64
     }
 
     /// Tokens of one block.

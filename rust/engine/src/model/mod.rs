@@ -12,19 +12,23 @@ mod from_config;
 mod from_gguf;
 mod in_situ;
 mod kv_cache;
+mod latent;
+mod latent_weights;
+mod mixer;
 mod norms;
 mod operations;
 mod roles;
 mod rope;
 mod router;
 mod tensors;
+mod transposed;
 
 pub use batch::{Batch, Outputs};
 pub(crate) use decoder::describe;
 pub use decoder::{Decoder, Trace};
 pub use description::{
-    Activation, Description, ExpertsShape, LayerShape, Multipliers, Norms, QueryKeyNorm,
-    RouterShape, Score, SharedExpert,
+    Activation, Description, ExpertsShape, Groups, LatentShape, LayerShape, Multipliers, Norms,
+    QueryKeyNorm, RouterShape, Score, SharedExpert,
 };
 pub(crate) use description::{check_sizes, invalid};
 pub use family::architectures;

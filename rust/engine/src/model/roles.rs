@@ -21,6 +21,19 @@ pub(crate) enum Role {
     KeyNorm,
     AttentionOutput,
     AttentionOutputBias,
+    /// From the token to the latent of its queries.
+    QueryDown,
+    QueryDownNorm,
+    QueryDownBias,
+    QueryUp,
+    /// From the token to the latent of its keys and values, and the shared key.
+    KeyValueDown,
+    KeyValueDownNorm,
+    KeyValueDownBias,
+    /// From the latent to keys and values; in GGUF files they are apart.
+    KeyValueUp,
+    KeyUp,
+    ValueUp,
     FeedForwardNorm,
     FeedForwardPostNorm,
     /// Gate and up in one tensor.
@@ -56,7 +69,7 @@ pub(crate) type Names = &'static [(Role, &'static str)];
 
 /// One row: the names in GGUF and in safetensors files, with the usual prefix. The first `{}` stands for the layer,
 /// the second for the expert; GGUF files have all experts of a layer in one tensor.
-const NAMES: [(Role, &str, &str); 44] = [
+const NAMES: [(Role, &str, &str); 54] = [
     (
         Role::Embedding,
         "token_embd.weight",
@@ -133,6 +146,56 @@ const NAMES: [(Role, &str, &str); 44] = [
         Role::AttentionOutputBias,
         "blk.{}.attn_output.bias",
         "model.layers.{}.self_attn.o_proj.bias",
+    ),
+    (
+        Role::QueryDown,
+        "blk.{}.attn_q_a.weight",
+        "model.layers.{}.self_attn.q_a_proj.weight",
+    ),
+    (
+        Role::QueryDownNorm,
+        "blk.{}.attn_q_a_norm.weight",
+        "model.layers.{}.self_attn.q_a_layernorm.weight",
+    ),
+    (
+        Role::QueryDownBias,
+        "blk.{}.attn_q_a.bias",
+        "model.layers.{}.self_attn.q_a_proj.bias",
+    ),
+    (
+        Role::QueryUp,
+        "blk.{}.attn_q_b.weight",
+        "model.layers.{}.self_attn.q_b_proj.weight",
+    ),
+    (
+        Role::KeyValueDown,
+        "blk.{}.attn_kv_a_mqa.weight",
+        "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight",
+    ),
+    (
+        Role::KeyValueDownNorm,
+        "blk.{}.attn_kv_a_norm.weight",
+        "model.layers.{}.self_attn.kv_a_layernorm.weight",
+    ),
+    (
+        Role::KeyValueDownBias,
+        "blk.{}.attn_kv_a_mqa.bias",
+        "model.layers.{}.self_attn.kv_a_proj_with_mqa.bias",
+    ),
+    (
+        Role::KeyValueUp,
+        "blk.{}.attn_kv_b.weight",
+        "model.layers.{}.self_attn.kv_b_proj.weight",
+    ),
+    (
+        Role::KeyUp,
+        "blk.{}.attn_k_b.weight",
+        "model.layers.{}.self_attn.k_b_proj.weight",
+    ),
+    (
+        Role::ValueUp,
+        "blk.{}.attn_v_b.weight",
+        "model.layers.{}.self_attn.v_b_proj.weight",
     ),
     (
         Role::FeedForwardNorm,

@@ -1,6 +1,6 @@
 //! Which experts a token visits, and with what share.
 
-use super::description::{RouterShape, Score};
+use super::description::{Groups, RouterShape, Score};
 
 /// One visit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -8,9 +8,6 @@ pub(crate) struct Visit {
     pub expert: usize,
     pub share: f32,
 }
-
-/// Best scores of a group whose sum ranks it.
-const RANKED: usize = 2;
 
 impl RouterShape {
     /// The `used` experts of a token, best first; of equal ones the first. `scores` are the router's logits, whose
@@ -32,8 +29,8 @@ impl RouterShape {
                 *rank += correction;
             }
         }
-        if let Some((groups, best)) = self.groups {
-            drop_groups(&mut ranks, groups, best);
+        if let Some(groups) = self.groups {
+            drop_groups(&mut ranks, groups);
         }
         let chosen = best_of(&ranks, used);
         let mut shares: Vec<f32> = chosen.iter().map(|&expert| scores[expert]).collect();
@@ -55,17 +52,17 @@ impl RouterShape {
     }
 }
 
-/// Leave the experts of the best groups, ranked by the sum of their two best.
-fn drop_groups(ranks: &mut [f32], groups: usize, best: usize) {
-    let size = ranks.len() / groups;
+/// Leave the experts of the best groups.
+fn drop_groups(ranks: &mut [f32], groups: Groups) {
+    let size = ranks.len() / groups.count;
     let sums: Vec<f32> = ranks
         .chunks_exact(size)
         .map(|group| {
-            let best = best_of(group, RANKED.min(size));
+            let best = best_of(group, groups.ranked.min(size));
             best.into_iter().map(|expert| group[expert]).sum()
         })
         .collect();
-    let kept = best_of(&sums, best);
+    let kept = best_of(&sums, groups.best);
     for (number, group) in ranks.chunks_exact_mut(size).enumerate() {
         if !kept.contains(&number) {
             group.fill(f32::NEG_INFINITY);
@@ -151,14 +148,21 @@ mod tests {
 
     #[test]
     fn only_the_best_groups_take_part_and_the_factor_scales() {
-        let router = RouterShape {
-            groups: Some((2, 1)),
+        let router = |ranked| RouterShape {
+            groups: Some(Groups {
+                count: 2,
+                best: 1,
+                ranked,
+            }),
             factor: 2.0,
             ..router(Score::Sigmoid, true)
         };
         // The second group has the larger sum, the first the best expert.
-        let visits = router.choose(&mut [3.0, -9.0, 2.0, 2.5], None, 2);
+        let scores = [3.0, -9.0, 2.0, 2.5];
+        let visits = router(2).choose(&mut scores.clone(), None, 2);
         assert_eq!(experts(&visits), [3, 2]);
         assert!((sum(&visits) - 2.0).abs() < 1e-6);
+        let visits = router(1).choose(&mut scores.clone(), None, 2);
+        assert_eq!(experts(&visits), [0, 1]);
     }
 }

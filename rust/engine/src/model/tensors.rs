@@ -32,6 +32,8 @@ pub(crate) struct TensorReader<'a> {
     family: &'static Family,
     /// Added to the weights of norms.
     norm_offset: f32,
+    /// Layers of the model.
+    layers: usize,
     used: HashSet<String>,
     in_situ: Option<InSitu>,
 }
@@ -58,6 +60,7 @@ impl<'a> TensorReader<'a> {
                 ModelFile::Safetensors(model) => family::of_config(model.model_type()?)?,
             },
             norm_offset: shape.norm_offset,
+            layers: shape.layers.len(),
             used: HashSet::new(),
             in_situ: None,
         })
@@ -327,6 +330,23 @@ impl<'a> TensorReader<'a> {
         Ok(Some(all))
     }
 
+    /// Whether a tensor belongs to the layers behind the last, which the configuration counts, that foretell further
+    /// tokens: the model is the same without them.
+    fn foretells(&self, name: &str) -> bool {
+        let ModelFile::Safetensors(model) = self.file else {
+            return false;
+        };
+        let layer = name.strip_prefix("model.layers.").unwrap_or_default();
+        let layer = layer.split('.').next().and_then(|layer| layer.parse().ok());
+        let further = model.config["num_nextn_predict_layers"].as_u64();
+        let further = further.and_then(|further| usize::try_from(further).ok());
+        layer
+            .zip(further)
+            .is_some_and(|(layer, further): (usize, usize)| {
+                (self.layers..self.layers.saturating_add(further)).contains(&layer)
+            })
+    }
+
     fn done(&self, tensor: &TensorInfo) -> Result<(), EngineError> {
         self.file.advise_dropped(tensor);
         self.state.advance(tensor.bytes as u64)
@@ -344,7 +364,8 @@ impl<'a> TensorReader<'a> {
             let name = tensor.name.as_str();
             let derived = DERIVED.contains(&name) || name.ends_with("rotary_emb.inv_freq");
             let repeated = tied_head && name == Role::Head.in_safetensors(self.family.names);
-            !derived && !repeated && !self.used.contains(&tensor.name)
+            let known = derived || repeated || self.foretells(name);
+            !known && !self.used.contains(&tensor.name)
         });
         match unread.next() {
             None => Ok(()),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::error::WeightsError;
 use crate::model::SafetensorsModel;
-use crate::shape::{LayerKv, ModelShape, WindowPattern, layer_count};
+use crate::shape::{LayerKv, ModelShape, layer_count};
 
 const RECURRENT: &str = "linear_attention";
 const SLIDING: &str = "sliding_attention";
@@ -89,6 +89,10 @@ impl Config<'_> {
     }
 
     fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize, WeightsError> {
+        if let Some(rank) = self.optional("kv_lora_rank")? {
+            // Queries and results are in the space of the latent.
+            return Ok(rank.saturating_add(self.optional("qk_rope_head_dim")?.unwrap_or(0)));
+        }
         if let Some(dim) = self.optional("head_dim")? {
             return Ok(dim);
         }
@@ -107,9 +111,6 @@ impl Config<'_> {
         head_dim: usize,
     ) -> Result<Vec<LayerKv>, WeightsError> {
         let kinds = self.kinds(layers)?;
-        let window = self
-            .optional("sliding_window")?
-            .filter(|&window| window > 0);
         let latent = self.optional("kv_lora_rank")?;
         let rotary = self.optional("qk_rope_head_dim")?.unwrap_or(0);
         let kv_heads = self.optional("num_key_value_heads")?.unwrap_or(heads);
@@ -123,13 +124,12 @@ impl Config<'_> {
                 kv_heads: if none { 0 } else { kv_heads },
                 key_dim,
                 value_dim,
-                window: window.filter(|_| kind == Kind::Sliding),
             }
         };
         Ok(kinds.into_iter().map(layer).collect())
     }
 
-    /// What each layer is: 1. as `layer_types` says, 2. by interval in hybrids, 3. by the family's window rule.
+    /// What each layer is: 1. as `layer_types` says, 2. by interval in hybrids, 3. one with attention.
     fn kinds(&self, layers: usize) -> Result<Vec<Kind>, WeightsError> {
         if let Some(types) = self.root.get("layer_types").and_then(Value::as_array) {
             return named_kinds(types, layers);
@@ -140,42 +140,21 @@ impl Config<'_> {
         {
             let kind = |layer: usize| {
                 if (layer + 1).is_multiple_of(interval) {
-                    Kind::Full
+                    Kind::Attention
                 } else {
                     Kind::Recurrent
                 }
             };
             return Ok((0..layers).map(kind).collect());
         }
-        let switched_off = self.root.get("use_sliding_window") == Some(&Value::Bool(false));
-        let from = match self.root.get("use_sliding_window") {
-            Some(Value::Bool(true)) => self.optional("max_window_layers")?.unwrap_or(0),
-            _ => 0,
-        };
-        let period = self
-            .optional("sliding_window_pattern")?
-            .map(WindowPattern::LastOf);
-        let pattern = period
-            .or_else(|| WindowPattern::of(self.model_type))
-            .filter(|_| !switched_off);
-        let sliding =
-            |layer: usize| layer >= from && pattern.is_some_and(|pattern| pattern.windowed(layer));
-        Ok((0..layers)
-            .map(|layer| {
-                if sliding(layer) {
-                    Kind::Sliding
-                } else {
-                    Kind::Full
-                }
-            })
-            .collect())
+        Ok(vec![Kind::Attention; layers])
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Full,
-    Sliding,
+    /// With a window or without one: the cache keeps all tokens for both.
+    Attention,
     Recurrent,
 }
 
@@ -187,8 +166,7 @@ fn named_kinds(types: &[Value], layers: usize) -> Result<Vec<Kind>, WeightsError
         )));
     }
     let kind = |value: &Value| match value.as_str() {
-        Some(FULL) => Ok(Kind::Full),
-        Some(SLIDING) => Ok(Kind::Sliding),
+        Some(FULL | SLIDING) => Ok(Kind::Attention),
         Some(RECURRENT) => Ok(Kind::Recurrent),
         _ => Err(WeightsError::Unsupported(format!(
             "layer_types has {}; {FULL}, {SLIDING} and {RECURRENT} are known",

@@ -2,7 +2,7 @@
 
 use crate::error::WeightsError;
 use crate::gguf::Gguf;
-use crate::shape::{LayerKv, ModelShape, WindowPattern, layer_count};
+use crate::shape::{LayerKv, ModelShape, layer_count};
 
 const EMBEDDING: &str = "token_embd.weight";
 
@@ -126,26 +126,24 @@ impl Keys<'_> {
         heads: usize,
         head_dim: usize,
     ) -> Result<Vec<LayerKv>, WeightsError> {
-        let windows = self.windows(layers)?;
         if let Some(rank) = self.optional("attention.kv_lora_rank")? {
             let rotary = self.optional("rope.dimension_count")?.unwrap_or(head_dim);
             let key_dim = rank.saturating_add(rotary);
-            let latent = |window| LayerKv {
+            let latent = LayerKv {
                 kv_heads: 1,
                 key_dim,
                 value_dim: 0,
-                window,
             };
-            return Ok(windows.into_iter().map(latent).collect());
+            return Ok(vec![latent; layers]);
         }
         let value_dim = self.optional("attention.value_length")?.unwrap_or(head_dim);
         let kv_heads = self
             .per_layer("attention.head_count_kv", layers)?
             .unwrap_or_else(|| vec![heads; layers]);
         let interval = self.optional("full_attention_interval")?;
-        let layers = kv_heads.into_iter().zip(windows).enumerate();
+        let layers = kv_heads.into_iter().enumerate();
         Ok(layers
-            .map(|(layer, (kv_heads, window))| LayerKv {
+            .map(|(layer, kv_heads)| LayerKv {
                 kv_heads: if is_recurrent(interval, layer) {
                     0
                 } else {
@@ -153,39 +151,7 @@ impl Keys<'_> {
                 },
                 key_dim: head_dim,
                 value_dim,
-                window,
             })
-            .collect())
-    }
-
-    fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>, WeightsError> {
-        let none = vec![None; layers];
-        let Some(window) = self
-            .optional("attention.sliding_window")?
-            .filter(|&window| window > 0)
-        else {
-            return Ok(none);
-        };
-        let key = self.key("attention.sliding_window_pattern");
-        if self.gguf.is_array(&key) {
-            let windowed = self.gguf.arr_bool(&key)?.unwrap_or_default();
-            if windowed.len() != layers {
-                return Err(WeightsError::OutOfRange {
-                    value: format!("{} values for {layers} layers", windowed.len()),
-                    key,
-                });
-            }
-            return Ok(windowed
-                .into_iter()
-                .map(|on| on.then_some(window))
-                .collect());
-        }
-        let period = self.gguf.get_usize(&key)?.map(WindowPattern::LastOf);
-        let Some(pattern) = period.or_else(|| WindowPattern::of(self.architecture)) else {
-            return Ok(none);
-        };
-        Ok((0..layers)
-            .map(|layer| pattern.windowed(layer).then_some(window))
             .collect())
     }
 }

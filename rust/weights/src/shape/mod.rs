@@ -20,8 +20,6 @@ pub struct LayerKv {
     pub key_dim: usize,
     /// 0 where keys and values share one latent.
     pub value_dim: usize,
-    /// A token sees itself and the `window - 1` before it; None sees all.
-    pub window: Option<usize>,
 }
 
 impl LayerKv {
@@ -92,7 +90,7 @@ impl ModelShape {
                     self.heads
                 )));
             }
-            if layer.key_dim > MAX_HEADS || layer.value_dim > MAX_HEADS || layer.window == Some(0) {
+            if layer.key_dim > MAX_HEADS || layer.value_dim > MAX_HEADS {
                 return Err(WeightsError::Malformed(
                     "a layer has impossible key-value dimensions".to_owned(),
                 ));
@@ -118,34 +116,4 @@ fn in_range(what: &str, value: usize, limit: usize) -> Result<(), WeightsError> 
 /// Checked before one entry a layer is allocated.
 fn layer_count(layers: usize) -> Result<usize, WeightsError> {
     in_range("the number of layers", layers, MAX_LAYERS).map(|()| layers)
-}
-
-/// Which layers of a family have a window when the file gives its width but not the layers: of every `period`
-/// layers the last sees all, or all have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WindowPattern {
-    Every,
-    LastOf(usize),
-}
-
-impl WindowPattern {
-    /// The families whose pattern is known, by GGUF architecture or model type. For others no window is
-    /// assumed: an estimate is then too high, never too low.
-    fn of(architecture: &str) -> Option<Self> {
-        match architecture {
-            "llama" | "mistral" | "phi3" | "qwen2" | "qwen3" | "mixtral" => Some(Self::Every),
-            "gemma2" | "gpt-oss" | "gpt_oss" => Some(Self::LastOf(2)),
-            "gemma3" | "gemma3_text" => Some(Self::LastOf(6)),
-            "cohere2" | "exaone4" | "olmo3" => Some(Self::LastOf(4)),
-            _ => None,
-        }
-    }
-
-    fn windowed(self, layer: usize) -> bool {
-        match self {
-            Self::Every => true,
-            // A period of 0 or 1 leaves no layer with a window.
-            Self::LastOf(period) => period > 1 && layer % period < period - 1,
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Experts from a `config.json`.
 
-use super::super::description::{ExpertsShape, RouterShape, SharedExpert, invalid};
+use super::super::description::{ExpertsShape, Groups, RouterShape, SharedExpert, invalid};
 use super::super::family::{Experts, Shared};
 use super::keys::{self, Config};
 use crate::EngineError;
@@ -28,15 +28,37 @@ pub(super) fn experts(config: Config) -> Result<Option<ExpertsShape>, EngineErro
             score: rule.score,
             normalised: config.flag("norm_topk_prob")?.unwrap_or(rule.normalised),
             factor: config.number("routed_scaling_factor")?.unwrap_or(1.0),
-            groups: None,
+            groups: groups(config, rule)?,
         },
         stored: rule.stored,
         shared: shared(config, rule)?,
     }))
 }
 
+/// One group is none, and so is a method that knows no groups.
+fn groups(config: Config, rule: Experts) -> Result<Option<Groups>, EngineError> {
+    let count = config.optional_size("n_group")?.filter(|&count| count > 1);
+    let greedy = config.optional_text("topk_method")? == Some("greedy");
+    let Some(count) = count.filter(|_| !greedy) else {
+        return Ok(None);
+    };
+    Ok(Some(Groups {
+        count,
+        best: config.size("topk_group")?,
+        ranked: rule.ranked,
+    }))
+}
+
 fn shared(config: Config, rule: Experts) -> Result<Option<SharedExpert>, EngineError> {
     match rule.shared {
+        Shared::Counted => {
+            let count = config.optional_size("n_shared_experts")?.unwrap_or(0);
+            let width = config.size(rule.width)?.saturating_mul(count);
+            Ok((count > 0).then_some(SharedExpert {
+                width,
+                gated: false,
+            }))
+        }
         Shared::None => Ok(None),
         Shared::Gated => Ok(Some(SharedExpert {
             width: config.size("shared_expert_intermediate_size")?,

@@ -2,6 +2,7 @@
 
 mod experts;
 mod keys;
+mod latent;
 mod layers;
 mod rope;
 
@@ -25,8 +26,12 @@ pub(crate) fn describe(config: &Value) -> Result<Description, EngineError> {
     let hidden = config.size("hidden_size")?;
     let heads = config.size("num_attention_heads")?;
     let per_head = hidden.checked_div(heads).unwrap_or(0);
-    let head_dim = config.optional_size("head_dim")?.unwrap_or(per_head);
-    let ropes = rope::ropes(config, head_dim)?;
+    let latent = latent::latent(config)?;
+    let head_dim = match latent {
+        Some(latent) => latent.rank.saturating_add(latent.rotated),
+        None => config.optional_size("head_dim")?.unwrap_or(per_head),
+    };
+    let ropes = rope::ropes(config, latent.map_or(head_dim, |latent| latent.rotated))?;
     let layers = layer_count(config.size("num_hidden_layers")?)?;
     Description {
         architecture: model_type.to_owned(),
@@ -37,10 +42,14 @@ pub(crate) fn describe(config: &Value) -> Result<Description, EngineError> {
         layers: layers::layers(config, layers, ropes.len())?,
         hidden,
         heads,
-        kv_heads: config
-            .optional_size("num_key_value_heads")?
-            .unwrap_or(heads),
+        kv_heads: match latent {
+            Some(_) => 1,
+            None => config
+                .optional_size("num_key_value_heads")?
+                .unwrap_or(heads),
+        },
         head_dim,
+        latent,
         feed_forward: config.size("intermediate_size")?,
         experts: experts::experts(config)?,
         vocab: config.size("vocab_size")?,
@@ -48,7 +57,10 @@ pub(crate) fn describe(config: &Value) -> Result<Description, EngineError> {
         norm_eps: config.number("rms_norm_eps")?.unwrap_or(1e-6),
         norm_offset: if family.norm_offset { 1.0 } else { 0.0 },
         norms: family.norms,
-        attention_scale: attention_scale(config, head_dim)?,
+        attention_scale: match latent {
+            Some(latent) => latent::scale(config, latent)?,
+            None => attention_scale(config, head_dim)?,
+        },
         attention_softcap: config.number("attn_logit_softcapping")?,
         final_softcap: config.number("final_logit_softcapping")?,
         ropes,

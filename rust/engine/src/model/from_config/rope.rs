@@ -3,7 +3,8 @@
 
 use super::super::description::{invalid, unsupported};
 use super::super::rope::{
-    Llama3Scaling, LongScaling, Rope, RopeScaling, YarnScaling, long_magnitude, yarn_magnitude,
+    Llama3Scaling, LongScaling, Rope, RopeKind, RopeScaling, YarnScaling, long_magnitude,
+    yarn_magnitude,
 };
 use super::keys::{self, Config};
 use crate::EngineError;
@@ -41,7 +42,7 @@ pub(super) fn ropes(config: Config, head_dim: usize) -> Result<Vec<Rope>, Engine
 }
 
 /// The newer style keeps everything in `rope_parameters`.
-fn parameters(config: Config<'_>) -> Config<'_> {
+pub(super) fn parameters(config: Config<'_>) -> Config<'_> {
     let newer = config.part("rope_parameters");
     if newer.value.is_null() {
         config.part("rope_scaling")
@@ -66,10 +67,22 @@ impl Reader<'_> {
             .transpose()?;
         let dims = self.dims(head_dim)?;
         Ok(Rope {
-            kind: self.config.family.config_rope,
+            kind: self.kind()?,
             theta: given.or(self.theta).unwrap_or(THETA),
             dims,
             scaling: self.scaling()?,
+        })
+    }
+
+    fn kind(&self) -> Result<RopeKind, EngineError> {
+        let usual = self.config.family.config_rope;
+        if !self.config.family.latent {
+            return Ok(usual);
+        }
+        Ok(match self.config.flag("rope_interleave")? {
+            None => usual,
+            Some(true) => RopeKind::Interleaved,
+            Some(false) => RopeKind::HalfSplit,
         })
     }
 

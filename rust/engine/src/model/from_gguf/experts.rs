@@ -1,6 +1,8 @@
 //! Experts from GGUF metadata.
 
-use super::super::description::{ExpertsShape, RouterShape, Score, SharedExpert, unsupported};
+use super::super::description::{
+    ExpertsShape, Groups, RouterShape, Score, SharedExpert, unsupported,
+};
 use super::super::family::{Experts, Shared, Stored};
 use super::keys::Keys;
 use crate::EngineError;
@@ -27,18 +29,19 @@ pub(super) fn experts(keys: Keys) -> Result<Option<ExpertsShape>, EngineError> {
         Some(width) => width,
         None => keys.size("feed_forward_length")?,
     };
+    let score = score(keys, rule)?;
     Ok(Some(ExpertsShape {
         count,
         used: keys.size("expert_used_count")?,
         width,
         router: RouterShape {
-            score: score(keys, rule)?,
+            score,
             normalised: keys.flag("expert_weights_norm")?.unwrap_or(rule.normalised),
             factor: factor(keys)?,
-            groups: groups(keys)?,
+            groups: groups(keys, score, rule)?,
         },
         stored: Stored::Each,
-        shared: shared(keys, rule)?,
+        shared: shared(keys, rule, width)?,
     }))
 }
 
@@ -61,18 +64,35 @@ fn factor(keys: Keys) -> Result<f32, EngineError> {
     Ok(factor.filter(|&factor| factor != 0.0).unwrap_or(1.0))
 }
 
-fn groups(keys: Keys) -> Result<Option<(usize, usize)>, EngineError> {
+/// Scores that are sigmoids are those of the models that rank by two.
+fn groups(keys: Keys, score: Score, rule: Experts) -> Result<Option<Groups>, EngineError> {
     let groups = keys.optional_size("expert_group_count")?;
     let Some(groups) = groups.filter(|&groups| groups > 1) else {
         return Ok(None);
     };
-    Ok(Some((groups, keys.size("expert_group_used_count")?)))
+    Ok(Some(Groups {
+        count: groups,
+        best: keys.size("expert_group_used_count")?,
+        ranked: if score == Score::Sigmoid {
+            2
+        } else {
+            rule.ranked
+        },
+    }))
 }
 
-fn shared(keys: Keys, rule: Experts) -> Result<Option<SharedExpert>, EngineError> {
+fn shared(keys: Keys, rule: Experts, expert: usize) -> Result<Option<SharedExpert>, EngineError> {
     let own = keys.optional_size("expert_shared_feed_forward_length")?;
     match rule.shared {
         Shared::None => Ok(None),
+        Shared::Counted => {
+            let count = keys.optional_size("expert_shared_count")?.unwrap_or(0);
+            let width = expert.saturating_mul(count);
+            Ok((count > 0).then_some(SharedExpert {
+                width,
+                gated: false,
+            }))
+        }
         Shared::Gated => Ok(Some(SharedExpert {
             width: match own {
                 Some(own) => own,

@@ -2,6 +2,7 @@
 
 mod experts;
 mod keys;
+mod latent;
 mod layers;
 mod rope;
 
@@ -23,8 +24,12 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Description, EngineError> {
     };
     let hidden = keys.size("embedding_length")?;
     let heads = keys.size("attention.head_count")?;
-    let head_dim = head_dim(keys, hidden, heads)?;
-    let ropes = rope::ropes(keys, head_dim)?;
+    let latent = latent::latent(keys)?;
+    let head_dim = match latent {
+        Some(latent) => latent.rank.saturating_add(latent.rotated),
+        None => head_dim(keys, hidden, heads)?,
+    };
+    let ropes = rope::ropes(keys, latent.map_or(head_dim, |latent| latent.rotated))?;
     let layers = layer_count(keys.size("block_count")?)?;
     Description {
         architecture: architecture.to_owned(),
@@ -32,10 +37,14 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Description, EngineError> {
         layers: layers::layers(keys, layers, ropes.len())?,
         hidden,
         heads,
-        kv_heads: keys
-            .optional_size("attention.head_count_kv")?
-            .unwrap_or(heads),
+        kv_heads: match latent {
+            Some(_) => 1,
+            None => keys
+                .optional_size("attention.head_count_kv")?
+                .unwrap_or(heads),
+        },
         head_dim,
+        latent,
         feed_forward: keys.size("feed_forward_length")?,
         experts: experts::experts(keys)?,
         vocab: keys.vocab()?,
@@ -44,7 +53,10 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Description, EngineError> {
         // The files hold the weights as they are used.
         norm_offset: 0.0,
         norms: family.norms,
-        attention_scale: attention_scale(keys, layers, hidden, heads, head_dim)?,
+        attention_scale: match latent {
+            Some(latent) => latent::scale(keys, latent)?,
+            None => attention_scale(keys, layers, hidden, heads, head_dim)?,
+        },
         attention_softcap: softcap(keys, "attn_logit_softcapping")?,
         final_softcap: softcap(keys, "final_logit_softcapping")?,
         ropes,

@@ -52,7 +52,7 @@ fn scaling(keys: Keys) -> Result<RopeScaling, EngineError> {
 
 fn yarn(keys: Keys) -> Result<RopeScaling, EngineError> {
     let factor = keys.needed("rope.scaling.factor")?;
-    let implied = yarn_magnitude(factor, 1.0);
+    let implied = yarn_magnitude(factor, 1.0) / scaled_already(keys, factor)?;
     let given = keys.number("rope.scaling.attn_factor")?.unwrap_or(1.0);
     let number = |key, usual| Ok::<_, EngineError>(keys.number(key)?.unwrap_or(usual));
     Ok(RopeScaling::Yarn(YarnScaling {
@@ -63,6 +63,17 @@ fn yarn(keys: Keys) -> Result<RopeScaling, EngineError> {
         truncate: keys.family.whole_ramps,
         magnitude: given * implied,
     }))
+}
+
+/// The part of `YaRN`'s factor that the scale of the scores has in place of queries and keys.
+fn scaled_already(keys: Keys, factor: f32) -> Result<f32, EngineError> {
+    let weight = keys.number("rope.scaling.yarn_log_multiplier")?;
+    match weight.filter(|&weight| weight != 0.0) {
+        None => Ok(1.0),
+        // The factor that would be divided has the same weight.
+        Some(_) if keys.family.latent => Ok(yarn_magnitude(factor, 1.0)),
+        Some(weight) => Ok(yarn_magnitude(factor, weight)),
+    }
 }
 
 /// The tensors of `LongRoPE`, if the file has them.
