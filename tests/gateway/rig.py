@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cortex.config import (
     AdmissionSection,
     AuthConfig,
+    CorsConfig,
     EvictionConfig,
     GatewayConfig,
     GatewaySection,
@@ -123,6 +124,7 @@ async def running(
     token: str | None = None,
     admission: AdmissionSection | None = None,
     ledger: str | None = None,
+    cors: CorsConfig | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """A gateway that has met its hosts. A neuron that was started and died before stays dead."""
@@ -138,6 +140,7 @@ async def running(
         auth=auth,
         admission=admission or AdmissionSection(),
         usage=UsageSection(ledger=ledger),
+        cors=cors or CorsConfig(),
     )
     gateway = Gateway(gateway_files(config, models, {} if token is None else {TOKEN_VARIABLE: token}))
     await gateway.start()

@@ -26,7 +26,9 @@ from tests.neuron.rig import running as host_running
 pytestmark = pytest.mark.anyio
 
 
-def gateway_for(host: HostRig, own: tuple[str, str], neuron_tls: NeuronTlsConfig) -> Gateway:
+def gateway_for(
+    host: HostRig, own: tuple[str, str], neuron_tls: NeuronTlsConfig, metrics_tls: TlsConfig | None = None
+) -> Gateway:
     config = GatewayConfig(
         gateway=GatewaySection(
             listen=LOOPBACK,
@@ -34,6 +36,7 @@ def gateway_for(host: HostRig, own: tuple[str, str], neuron_tls: NeuronTlsConfig
             poll_secs=0.1,
             drain_secs=0.1,
             tls=TlsConfig(cert=own[0], key=own[1]),
+            metrics_tls=metrics_tls,
         ),
         neurons=(NeuronPeer(name="beast", endpoint=host.neuron.url),),
         neuron_tls=neuron_tls,
@@ -78,6 +81,28 @@ async def test_a_host_with_a_certificate_of_somebody_else_is_not_used(tmp_path: 
         try:
             async with UpstreamClient(tls=client_context(ca=str(ours.ca), cert=None, key=None)) as asking:
                 await Rig(gateway, asking).sees(lambda fleet: fleet.hosts["beast"].reach is Reach.DOWN)
+        finally:
+            await gateway.stop()
+
+
+async def test_the_metrics_port_speaks_tls_and_asks_for_a_certificate(tmp_path: Path) -> None:
+    ours = Authority(tmp_path, "ours")
+    server, client = ours.issue("server"), ours.issue("client")
+    own = TlsConfig(cert=server[0], key=server[1], client_ca=str(ours.ca))
+    async with host_running(tmp_path) as host:
+        gateway = gateway_for(host, server, NeuronTlsConfig(), own)
+        await gateway.start()
+        url = f"{gateway.metrics_server.url}/metrics"
+        assert url.startswith("https://")
+        try:
+            context = client_context(ca=str(ours.ca), cert=client[0], key=client[1])
+            async with UpstreamClient(tls=context) as asking, asking.open("GET", url) as response:
+                assert b"cortex_build_info" in await response.read(1 << 24)
+            context = client_context(ca=str(ours.ca), cert=None, key=None)
+            async with UpstreamClient(tls=context) as asking:
+                with pytest.raises(UpstreamError):
+                    async with asking.open("GET", url) as response:
+                        await response.read(1000)
         finally:
             await gateway.stop()
 

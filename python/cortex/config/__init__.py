@@ -1,6 +1,6 @@
 """Configuration: TOML files and environment become frozen values, or an error that says where and what instead."""
 
-from cortex.config.auth import AuthConfig, KeyLimits, NeuronAuthConfig, NeuronTlsConfig, TlsConfig
+from cortex.config.auth import AuthConfig, CorsConfig, KeyLimits, NeuronAuthConfig, NeuronTlsConfig, TlsConfig
 from cortex.config.gateway import (
     AdmissionSection,
     EvictionConfig,
@@ -22,6 +22,7 @@ __all__ = [
     "AdmissionSection",
     "AuthConfig",
     "CandleConfig",
+    "CorsConfig",
     "DefaultModel",
     "EvictionConfig",
     "GatewayConfig",

@@ -5,9 +5,12 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-__all__ = ["AuthConfig", "KeyLimits", "NeuronAuthConfig", "NeuronTlsConfig", "TlsConfig", "anchored"]
+__all__ = ["AuthConfig", "CorsConfig", "KeyLimits", "NeuronAuthConfig", "NeuronTlsConfig", "TlsConfig", "anchored"]
 
 Count = Annotated[int, msgspec.Meta(gt=0)]
+Origin = Annotated[
+    str, msgspec.Meta(pattern=r"^(\*|[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s,*]+)$", examples=["https://chat.example.org"])
+]
 S = TypeVar("S", bound=msgspec.Struct)
 _FILES = ("keys_file", "token_file", "cert", "key", "client_ca", "ca", "path", "ledger", "state_file")
 
@@ -31,6 +34,14 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     limits: KeyLimits = KeyLimits()
+
+
+class CorsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[cors]`: web pages whose browsers may show them our answers: origins as browsers write them, or `*` for all.
+    Pages still need a key, unless `auth.allowed_origins` lists them."""
+
+    allowed_origins: tuple[Origin, ...] = ()
+    max_age_secs: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 600
 
 
 class NeuronAuthConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cortex.config.auth import AuthConfig, NeuronTlsConfig, TlsConfig, anchored
+from cortex.config.auth import AuthConfig, CorsConfig, NeuronTlsConfig, TlsConfig, anchored
 from cortex.config.loader import Loaded, load
 from cortex.config.peers import NeuronPeer, checked_peers
 from cortex.errors import ConfigError
@@ -47,6 +47,7 @@ class GatewaySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     drain_secs: Positive = 30.0
     state_file: str | None = None
     tls: TlsConfig | None = None
+    metrics_tls: TlsConfig | None = None
 
 
 class EvictionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +97,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     responses: ResponsesConfig = ResponsesConfig()
     neurons: tuple[NeuronPeer, ...] = ()
     usage: UsageSection = UsageSection()
+    cors: CorsConfig = CorsConfig()
     auth: AuthConfig | None = None
     neuron_tls: NeuronTlsConfig | None = None
     models_config: str | None = None
@@ -150,8 +152,8 @@ def _folder(loaded: Loaded[GatewayConfig]) -> Path:
 
 def _anchored(config: GatewayConfig, folder: Path) -> GatewayConfig:
     section = anchored(config.gateway, folder)
-    if section.tls is not None:
-        section = msgspec.structs.replace(section, tls=anchored(section.tls, folder))
+    tls = {name: found for name in ("tls", "metrics_tls") if (found := getattr(section, name)) is not None}
+    section = msgspec.structs.replace(section, **{name: anchored(found, folder) for name, found in tls.items()})
     return msgspec.structs.replace(
         config,
         gateway=section,

@@ -5,14 +5,21 @@ import ssl
 import time
 from pathlib import Path
 
-from cortex.config import GatewaySection, NeuronTlsConfig, ResponsesConfig, split_address
+from cortex.config import (
+    GatewayConfig,
+    GatewaySection,
+    NeuronTlsConfig,
+    ResponsesConfig,
+    TlsConfig,
+    split_address,
+)
 from cortex.config.keys import Keyring
 from cortex.config.source import GatewayFiles, GatewaySource
 from cortex.fleet.catalogue import catalogue_of
 from cortex.fleet.eviction import Policy, policy_of
 from cortex.fleet.membership import hosts_listed
 from cortex.fleet.state import Fleet
-from cortex.gateway.access import Access
+from cortex.gateway.access import ADMIN_PATHS, Access
 from cortex.gateway.admin import Admin
 from cortex.gateway.board import Board
 from cortex.gateway.counting import Counting
@@ -35,7 +42,18 @@ from cortex.gateway.responses import Responses
 from cortex.gateway.routes import error_style, register
 from cortex.gateway.upstream import Upstream
 from cortex.gateway.views import fleet_line
-from cortex.http import CUT_SECONDS, App, Drain, MetricsServer, Server, UpstreamClient, client_context, listener_tls
+from cortex.http import (
+    CUT_SECONDS,
+    App,
+    Cors,
+    Drain,
+    ListenerTls,
+    MetricsServer,
+    Server,
+    UpstreamClient,
+    client_context,
+    listener_tls,
+)
 
 __all__ = ["Gateway"]
 
@@ -71,6 +89,7 @@ class Gateway:
             self.board, lambda: self._dispatcher.policy, self._neurons, self.metrics, self._poller.refresh
         )
         self._access = Access(config.auth, Keyring(files.keys))
+        self._cors = Cors(_reading_origins(config), max_age_seconds=config.cors.max_age_secs, private=ADMIN_PATHS)
         self._dispatcher = Dispatcher(
             self.board,
             _policy(files),
@@ -83,8 +102,7 @@ class Gateway:
         self.app = self._make_app()
         self.server = _api_server(self.app, settings, listener)
         self._drain = Drain(self.server, settings.drain_secs, self._interruptions.interrupt)
-        host, port = split_address(settings.metrics_listen)
-        self.metrics_server = MetricsServer(self.metrics.registry, host, port)
+        self.metrics_server = _metrics_server(self.metrics, settings)
 
     def _make_app(self) -> App:
         config, dispatcher = self._files.config, self._dispatcher
@@ -93,6 +111,7 @@ class Gateway:
         if config.usage.ledger is not None:
             self.metrics.ledger = Ledger(Path(config.usage.ledger), self.metrics.ledger_errors.inc)
         app = App("gateway", on_error=error_style, max_body_bytes=settings.max_body_bytes)
+        app.let_pages_read(self._cors)
         inference = Inference(dispatcher, upstream, self.metrics, settings, self._interruptions)
         counting = Counting(self.board, dispatcher, self._neurons, self.metrics)
         register(
@@ -130,6 +149,7 @@ class Gateway:
         """Put files into force: from one request to the next, between two awaits."""
         config = files.config
         self._access.configure(config.auth, Keyring(files.keys))
+        self._cors.configure(_reading_origins(config), config.cors.max_age_secs)
         self._files = files
         self._client.credentials = credentials(files)
         self._client.strangers = strangers(config)
@@ -191,6 +211,12 @@ class Gateway:
                 self.metrics.ledger.close()
 
 
+def _reading_origins(config: GatewayConfig) -> tuple[str, ...]:
+    """Pages that may ask without a key may read the answers too."""
+    asking = () if config.auth is None else config.auth.allowed_origins
+    return (*config.cors.allowed_origins, *asking)
+
+
 def _store_of(config: ResponsesConfig, app: App) -> ResponseStore | None:
     """The store, opened before the first request and closed after the last."""
     if not config.store:
@@ -209,7 +235,6 @@ def _path(name: str | None) -> Path | None:
 
 def _api_server(app: App, settings: GatewaySection, listener: socket.socket | None) -> Server:
     host, port = split_address(settings.listen)
-    section = settings.tls
     return Server(
         app,
         host,
@@ -217,8 +242,17 @@ def _api_server(app: App, settings: GatewaySection, listener: socket.socket | No
         drain_seconds=settings.drain_secs + CUT_SECONDS,
         setting="gateway.listen",
         inherited=listener,
-        tls=None if section is None else listener_tls(section.cert, section.key, section.client_ca),
+        tls=_listener_tls(settings.tls),
     )
+
+
+def _metrics_server(metrics: Metrics, settings: GatewaySection) -> MetricsServer:
+    host, port = split_address(settings.metrics_listen)
+    return MetricsServer(metrics.registry, host, port, tls=_listener_tls(settings.metrics_tls))
+
+
+def _listener_tls(section: TlsConfig | None) -> ListenerTls | None:
+    return None if section is None else listener_tls(section.cert, section.key, section.client_ca)
 
 
 def _host_tls(section: NeuronTlsConfig | None) -> ssl.SSLContext | None:

@@ -3,6 +3,7 @@
 from cortex.http.app import App, Router
 from cortex.http.body_stream import BodyStream
 from cortex.http.client import UpstreamClient, UpstreamResponse
+from cortex.http.cors import Cors
 from cortex.http.draining import CUT_SECONDS, Drain
 from cortex.http.inherited import inherited_listener
 from cortex.http.message import Request, Response, Stream, json_response
@@ -19,6 +20,7 @@ __all__ = [
     "UNKNOWN_MODEL",
     "App",
     "BodyStream",
+    "Cors",
     "Drain",
     "ListenerTls",
     "MetricsServer",

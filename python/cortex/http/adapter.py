@@ -49,6 +49,7 @@ class Adapter:
             self._tables.setdefault(method, RouteTable()).add(route.route, route.function.handler)
         self._hooks = [hook.function.handler for hook in app.robyn.middleware_router.get_global_middlewares()]
         self._common = [(name.lower(), value) for name, value in app.robyn.response_headers.multi_items()]
+        self._cors = app.cors
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refusing = False
         self._idle = asyncio.Event()
@@ -114,7 +115,8 @@ class Adapter:
             answer = await self._dispatch(request, match.endpoint, error)
         else:
             answer = self._error_answer(request, error)
-        await self._reply(connection, answer, id_, head=scope["method"] == "HEAD")
+        more = [*self._common, *([] if self._cors is None else self._cors.headers(scope["path"], headers))]
+        await self._reply(connection, answer, id_, more, head=scope["method"] == "HEAD")
 
     async def _dispatch(self, request: RobynRequest, endpoint: Endpoint | None, error: CortexError | None) -> Answer:
         for hook in self._hooks:
@@ -137,16 +139,18 @@ class Adapter:
             pairs["allow"] = ", ".join(error.extras["allow"])
         return RobynResponse(answer.status, Headers(pairs), answer.body)
 
-    async def _reply(self, connection: Connection, answer: Answer, id_: str, *, head: bool) -> None:
+    async def _reply(
+        self, connection: Connection, answer: Answer, id_: str, more: list[tuple[str, str]], *, head: bool
+    ) -> None:
         if isinstance(answer, StreamCarrier):
-            await connection.send_stream(answer.stream, [*self._common, *answer.pairs], head=head)
+            await connection.send_stream(answer.stream, [*more, *answer.pairs], head=head)
             return
         pairs = [(name.lower(), value) for name, value in answer.headers.multi_items()]
         if not any(name == REQUEST_ID for name, _ in pairs):
             pairs.append((REQUEST_ID, id_))
         body = answer.description
         raw = body.encode() if isinstance(body, str) else bytes(body)
-        await connection.send_whole(answer.status_code, [*self._common, *pairs], raw, head=head)
+        await connection.send_whole(answer.status_code, [*more, *pairs], raw, head=head)
 
     def _match(self, method: str, raw_path: str) -> _Match:
         names = (method, "GET") if method == "HEAD" else (method,)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from cortex.errors import CortexError
 from cortex.http.convert import StreamCarrier, from_robyn, to_robyn
+from cortex.http.cors import Cors
 from cortex.http.message import Request, Response, Stream
 from cortex.http.shim import Robyn, RobynRequest, RobynResponse, SubRouter, make_robyn, make_subrouter
 
@@ -94,7 +95,8 @@ class Router(_Routes):
 
 
 class App(_Routes):
-    """One HTTP application. `on_error` turns an error into the answer that fits the path's dialect."""
+    """One HTTP application. `on_error` turns an error into the answer that fits the path's dialect, `cors` says which
+    pages may read answers."""
 
     def __init__(self, name: str, *, on_error: ErrorStyle, max_body_bytes: int = MAX_BODY) -> None:
         self.robyn = make_robyn()
@@ -103,8 +105,14 @@ class App(_Routes):
         self.name = name
         self.on_error = on_error
         self.max_body_bytes = max_body_bytes
+        self.cors: Cors | None = None
         self._startup: list[LifeHook] = []
         self._shutdown: list[LifeHook] = []
+
+    def let_pages_read(self, cors: Cors) -> None:
+        """Answer browsers by these rules; before the hooks that look at who asks."""
+        self.before(cors.preflight)
+        self.cors = cors
 
     def include(self, router: Router) -> None:
         """Mount the routes that `router` has by now."""

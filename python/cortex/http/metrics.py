@@ -9,6 +9,7 @@ from cortex.errors import CortexError
 from cortex.http.app import App
 from cortex.http.message import Request, Response
 from cortex.http.server import Server
+from cortex.http.tls import ListenerTls
 
 __all__ = ["MetricsServer", "exposition"]
 
@@ -26,11 +27,11 @@ def _plain_error(_request: Request, error: CortexError) -> Response:
 class MetricsServer(Server):
     """Serves `GET /metrics` of `registry`; started first and stopped last, so that a drain can be watched."""
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+    def __init__(self, registry: CollectorRegistry, host: str, port: int, *, tls: ListenerTls | None = None) -> None:
         app = App("metrics", on_error=_plain_error, max_body_bytes=64 * 1024)
 
         @app.get("/metrics")
         async def metrics(_request: Request) -> Response:
             return await exposition(registry)
 
-        super().__init__(app, host, port, drain_seconds=2.0, setting="metrics port")
+        super().__init__(app, host, port, drain_seconds=2.0, setting="metrics port", tls=tls)
