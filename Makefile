@@ -73,7 +73,11 @@ test-python: $(VENV)/.dev $(VENV)/.built model
 
 .PHONY: test-fleet
 test-fleet: $(VENV)/.dev $(VENV)/.built model ## deploy, upgrade and break three hosts that boot (root, Linux; says what is missing)
-	CORTEX_TEST_FLEET=1 $(PYTEST) tests/fleet
+	CORTEX_TEST_FLEET=all $(PYTEST) -s tests/fleet
+
+.PHONY: test-fleet-short
+test-fleet-short: $(VENV)/.dev $(VENV)/.built model ## the part of it that CI has time for: fresh, again, kill, stop, restart
+	CORTEX_TEST_FLEET=short $(PYTEST) -s -m short tests/fleet
 
 .PHONY: lint
 lint: $(VENV)/.dev ## formatting, types, layers, clippy (needs no built extension)

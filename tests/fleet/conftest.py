@@ -1,10 +1,13 @@
 """Three hosts that boot, a repository, an inventory; skipped, saying what is missing, where this machine cannot."""
 
+import http.client
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,10 @@ from typing import Any
 import pytest
 
 from cortex.ops.starter import cached_starter
+from tests.fleet.rig.clients import MODEL
 from tests.fleet.rig.machines import ADDRESS, Machine, network, ssh_config
 from tests.fleet.rig.needs import missing
-from tests.fleet.rig.packages import OLD, Repository, build_packages
+from tests.fleet.rig.packages import BROKEN, NEW, OLD, WHEELS, Repository, build_packages, build_wheel
 from tests.fleet.rig.root import make_root
 
 TOKEN = "rig-token-0123456789abcdef"
@@ -108,28 +112,49 @@ class Fleet:
         self.repository.publish(*builds)
 
     @property
-    def gateway(self) -> str:
-        return f"http://{self.hosts['gate'].address}:31313"
+    def address(self) -> str:
+        """The gateway's, host:port."""
+        return f"{self.hosts['gate'].address}:31313"
+
+    def loaded(self) -> set[str]:
+        """Hosts that have the model, as the gateway sees it; none where it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/api/fleet", timeout=10) as response:
+                models = json.load(response)["models"]
+        except (OSError, http.client.HTTPException):
+            return set()
+        return {host for model in models if model["id"] == MODEL for host in model["loaded_on"]}
+
+    def until(self, holds: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
+        """Ask again and again; an error that says what did not come to be."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, (
+                f"not within {seconds:.0f} s: {what}\n{self.cortex('status', '-e', f'http://{self.address}')}"
+            )
+            time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Booted, with nothing of ours on it yet."""
-    if os.environ.get("CORTEX_TEST_FLEET") != "1":
-        pytest.skip("hosts are booted by make test-fleet only (root, Linux, ten minutes)")
+    how = os.environ.get("CORTEX_TEST_FLEET", "")
+    if how not in ("all", "short"):
+        pytest.skip("hosts are booted by make test-fleet and make test-fleet-short only (root, Linux)")
     lacks = missing()
     if not cached_starter().is_file():
         lacks.append("the starter model (make model)")
     if lacks:
         pytest.skip(f"hosts cannot be booted here; missing: {', '.join(lacks)}")
     root = make_root()
-    packages, version = build_packages(root)
+    packages, version = build_packages(root, *((OLD,) if how == "short" else (OLD, NEW, BROKEN)))
     folder = tmp_path_factory.mktemp("fleet")
     shelf = next(iter(packages.values())).parent / "shelf"
     shelf.mkdir(exist_ok=True)
     repository = Repository(shelf / "repository", packages, version)
     repository.publish(("cortex", OLD), ("helexa-neuron", OLD))
-    binds = {shelf: "/srv", cached_starter().parent: "/srv-models"}
+    build_wheel(shelf / "dist", version)
+    binds = {shelf: "/srv", cached_starter().parent: "/srv-models", WHEELS: "/srv-wheels"}
     hosts = {
         name: Machine(root, folder / name, name, number, binds)
         for number, name in enumerate(("gate", "beast", "quad"), 11)
@@ -146,6 +171,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
                 host.remove()
 
 
+@pytest.fixture(scope="session")
+def deployed(fleet: Fleet) -> Fleet:
+    """With our services on it; the first tests have done that already, where they ran."""
+    if not fleet.loaded():
+        status, hosts = fleet.deploy()
+        assert status == 0, hosts
+    return fleet
+
+
 def _operator(folder: Path, config: Path) -> dict[str, str]:
     """The inventory's folder, and an ssh that knows the hosts, as ~/.ssh/config would tell it."""
     (folder / "inventory.toml").write_text(INVENTORY)
@@ -156,6 +190,7 @@ def _operator(folder: Path, config: Path) -> dict[str, str]:
     (folder / "neuron.toml").write_text(neuron)
     bin_ = folder / "bin"
     bin_.mkdir()
-    (bin_ / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {config} "$@"\n')
-    (bin_ / "ssh").chmod(0o755)
+    for name, call in (("ssh", f"/usr/bin/ssh -F {config}"), ("cortex", f"{sys.executable} -m cortex.cli.cortex")):
+        (bin_ / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n')
+        (bin_ / name).chmod(0o755)
     return {"PATH": f"{bin_}:{os.environ['PATH']}", "CORTEX_NEURON_TOKEN": TOKEN}

@@ -16,6 +16,7 @@ def started(fleet: Fleet) -> dict[str, str]:
     return {name: fleet.hosts[name].show(unit, "InvocationID") for name, unit in units.items()}
 
 
+@pytest.mark.short
 def test_a_fresh_fleet_of_three(fleet: Fleet) -> None:
     status, hosts = fleet.deploy()
     assert status == 0, hosts
@@ -25,6 +26,7 @@ def test_a_fresh_fleet_of_three(fleet: Fleet) -> None:
     assert fleet.hosts["gate"].sh("systemctl is-enabled cortex.socket cortex.service") == "enabled\nenabled"
 
 
+@pytest.mark.short
 def test_again_changes_nothing_and_restarts_nothing(fleet: Fleet) -> None:
     before = started(fleet)
     start = time.monotonic()

@@ -11,6 +11,8 @@ import typer
 from cortex.cli import cortex, neuron
 from cortex.config import load_gateway
 from cortex.ops.deploy.inventory import load_inventory
+from tests.fleet import test_guides as rig_tests
+from tests.fleet.rig.guides import RUN, shell_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -64,6 +66,15 @@ def test_the_first_fleet_s_files_load(tmp_path: Path) -> None:
     gateway = load_gateway(tmp_path / "cortex.toml", {}).config
     neurons = {host.name for host in inventory.hosts if "neuron" in host.roles}
     assert neurons == {peer.name for peer in gateway.neurons}, "deployment finds them at the gateway by name"
+
+
+def test_every_block_is_run_on_the_rig_or_says_why_not() -> None:
+    blocks_by_name = shell_blocks()
+    for name, block in blocks_by_name.items():
+        assert block.place.startswith(("# operator", "# host")), f"{name} does not say where it is run"
+    told = {name for name, block in blocks_by_name.items() if block.reason}
+    assert set(blocks_by_name) - told == RUN, "tests/fleet/test_guides.py runs exactly the others"
+    assert rig_tests.__name__ == "tests.fleet.test_guides"
 
 
 def test_links_lead_somewhere() -> None:

