@@ -102,8 +102,12 @@ bench: $(VENV)/.dev $(VENV)/.built model ## the benchmarks (pytest-benchmark)
 	  --benchmark-columns=median,min,max,stddev,rounds --benchmark-sort=fullname
 
 .PHONY: wheel
-wheel: $(VENV)/.runtime ## the abi3 wheel, in dist/
-	$(BIN)/maturin build --profile dist --out dist
+wheel: $(VENV)/.runtime ## the abi3 wheel, in dist/; fails where it is not a manylinux one
+	$(BIN)/maturin build --profile dist --locked --compatibility pypi --out dist
+
+.PHONY: test-packages
+test-packages: $(VENV)/.dev model ## source packages, RPMs, wheel and sdist made for real, without network (half an hour)
+	CORTEX_TEST_PACKAGES=1 $(PYTEST) -s tests/packages
 
 # The target's Python, whose wheels are vendored: make rpm builds for this machine, COPR sets its own.
 RPM_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -112,9 +116,11 @@ srpm: $(VENV)/.runtime ## source packages of both RPMs with everything vendored,
 	PATH="$(CURDIR)/$(BIN):$$PATH" rpm/tools/srpm.sh dist/srpm $(RPM_PYTHON)
 
 .PHONY: rpm
+# Where the build requirements are no RPMs (Debian): RPMBUILD="rpmbuild --nodeps".
+RPMBUILD ?= rpmbuild
 rpm: srpm ## both RPMs for this machine, in dist/rpm
 	for package in dist/srpm/*.src.rpm; do \
-	  rpmbuild --rebuild --define "_topdir $(CURDIR)/dist/rpmbuild" --define "_rpmdir $(CURDIR)/dist/rpm" $$package; done
+	  $(RPMBUILD) --rebuild --define "_topdir $(CURDIR)/dist/rpmbuild" --define "_rpmdir $(CURDIR)/dist/rpm" $$package; done
 
 .PHONY: release
 release: ## check and tag a release: make release VERSION=1.2.3
@@ -126,7 +132,7 @@ CYCLONEDX := cyclonedx-bom==7.5.0
 artefacts: wheel srpm ## what a release has, in dist/release: wheel, sdist, source packages, SBOMs, checksums
 	rm -rf dist/release dist/sbom && mkdir -p dist/release
 	$(BIN)/maturin sdist --out dist/release
-	cp $$(ls -t dist/*.whl | head -n 1) dist/srpm/*.src.rpm dist/release
+	cp $$(ls -t dist/*.whl | head -n 1) dist/srpm/*.src.rpm dist/srpm/SOURCES/*-crates.tar dist/release
 	$(PYTHON) -m venv dist/sbom && dist/sbom/bin/python -m pip install -q $(CYCLONEDX)
 	dist/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 	  -o dist/release/python.cdx.json requirements.txt

@@ -37,7 +37,11 @@ if [ -n "${PREBUILT:-}" ]; then
   : > "$sources/$name-crates.tar"
 else
   cargo vendor --quiet --locked "$out/vendor" >/dev/null
-  tar -C "$out" --sort=name --mtime=@0 --owner=0 --group=0 -cf "$sources/$name-crates.tar" vendor
+  # Unpacked in the root of the sources, it has cargo use what lies beside it and no network.
+  mkdir -p "$out/.cargo"
+  printf '[source.crates-io]\nreplace-with = "vendored"\n\n[source.vendored]\ndirectory = "vendor"\n' \
+    > "$out/.cargo/config.toml"
+  tar -C "$out" --sort=name --mtime=@0 --owner=0 --group=0 -cf "$sources/$name-crates.tar" .cargo vendor
 fi
 for spec; do
   {

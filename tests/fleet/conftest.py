@@ -1,6 +1,7 @@
 """Three hosts that boot, a repository, an inventory; skipped, saying what is missing, where this machine cannot."""
 
 import http.client
+import itertools
 import json
 import os
 import subprocess
@@ -107,6 +108,17 @@ class Fleet:
         found = {host["name"]: host for host in report["hosts"]}
         found["fleet"] = report["fleet"]
         return status, found
+
+    def seconds(self, host: str, step: str) -> float:
+        """How long steps of that title took on a host in all deployments so far, by its log."""
+        log = (self.folder / "logs" / f"{host}.log").read_text(errors="replace")
+        blocks = log.split("\n== ")
+        ends = [
+            one.partition("after ")[2]
+            for title, one in itertools.pairwise(blocks)
+            if title.split("\n")[0].endswith(f" {step}")
+        ]
+        return sum(float(end.split()[0]) for end in ends)
 
     def publish(self, *builds: tuple[str, str]) -> None:
         self.repository.publish(*builds)

@@ -10,10 +10,13 @@ from tests.fleet.rig.packages import BROKEN, NEW, OLD
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 
 
+UNITS = {"gate": "cortex.service", "beast": "neuron.service", "quad": "neuron.service"}
+LARGEST = 150_000_000
+
+
 def started(fleet: Fleet) -> dict[str, str]:
     """Which run of each service this is."""
-    units = {"gate": "cortex.service", "beast": "neuron.service", "quad": "neuron.service"}
-    return {name: fleet.hosts[name].show(unit, "InvocationID") for name, unit in units.items()}
+    return {name: fleet.hosts[name].show(unit, "InvocationID") for name, unit in UNITS.items()}
 
 
 @pytest.mark.short
@@ -24,6 +27,22 @@ def test_a_fresh_fleet_of_three(fleet: Fleet) -> None:
     assert fleet.hosts["beast"].build("helexa-neuron") == fleet.repository.build(OLD)
     assert fleet.hosts["beast"].sh("stat -c %a:%U:%G /etc/neuron/token") == "640:root:neuron"
     assert fleet.hosts["gate"].sh("systemctl is-enabled cortex.socket cortex.service") == "enabled\nenabled"
+
+
+@pytest.mark.short
+@pytest.mark.parametrize(("name", "package"), [("gate", "cortex"), ("beast", "helexa-neuron")])
+def test_a_package_is_small_and_its_service_is_ready_before_its_models(fleet: Fleet, name: str, package: str) -> None:
+    machine, unit = fleet.hosts[name], UNITS[name]
+    size = int(machine.sh(f"rpm -q --qf '%{{size}}' {package}"))
+    machine.sh(f"systemctl restart {unit}")
+    begun, ready = (
+        int(machine.show(unit, key)) for key in ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+    )
+    print(f"{package}: installed {size / 1e6:.0f} MB, from start to READY {(ready - begun) / 1e6:.2f} s")
+    assert size < LARGEST
+    assert ready > begun
+    if name == "beast":
+        fleet.until(lambda: "beast" in fleet.loaded(), "its model is loaded after that")
 
 
 @pytest.mark.short
@@ -45,8 +64,13 @@ def test_dnf_install_alone_would_have_left_the_old_build(fleet: Fleet) -> None:
 
 
 def test_an_upgrade_of_all(fleet: Fleet) -> None:
+    before = {name: fleet.seconds(name, "packages") for name in UNITS}
+    start = time.monotonic()
     status, hosts = fleet.deploy()
+    whole = time.monotonic() - start
     assert status == 0, hosts
+    dnf = sum(fleet.seconds(name, "packages") - before[name] for name in UNITS)
+    print(f"upgrade of three hosts, one after the other: {whole:.1f} s, of them dnf {dnf:.1f} s")
     found = {
         fleet.hosts["gate"].build("cortex"),
         *(fleet.hosts[name].build("helexa-neuron") for name in ("beast", "quad")),

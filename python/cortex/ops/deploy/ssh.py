@@ -40,6 +40,7 @@ class Ssh:
         with self.log_of(host).open("ab") as log:
             log.write(f"\n== {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime())} {title}\n".encode())
             log.flush()
+            start = time.monotonic()
             try:
                 done = subprocess.run(
                     command,
@@ -54,7 +55,7 @@ class Ssh:
                 raise ConfigError("ssh is missing on this machine; install openssh-clients") from error
             except subprocess.TimeoutExpired as error:
                 raise UpstreamLost(f"{title}: no end after {seconds:.0f} s") from error
-            log.write(f"== ended with {done.returncode}\n".encode())
+            log.write(f"== ended with {done.returncode} after {time.monotonic() - start:.2f} s\n".encode())
         if done.returncode == _SSH_FAILED:
             raise UpstreamUnreachable(f"{title}: ssh has no connection: {self.tail(host, 3)}")
         return Outcome(done.returncode, done.stdout.decode(errors="replace"))
