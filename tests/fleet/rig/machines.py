@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.fleet.rig.cgroups import forget_cgroup, make_cgroup
 from tests.fleet.rig.root import Root, run
 
 __all__ = ["ADDRESS", "Machine", "network", "ssh_config"]
@@ -50,8 +51,10 @@ class Machine:
 
     def boot(self) -> None:
         """Power on."""
-        command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "-D", str(self.folder / "root"), "-b"]
-        command += [f"--network-namespace-path=/run/netns/{self._space}", f"--machine={self._space}", *self._binds]
+        enter = "".join(f"echo $$ > {file}; " for file in make_cgroup(self._space))
+        command = ["sh", "-ec", f'{enter} exec "$@"', "sh", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit"]
+        command += ["-b", "-D", str(self.folder / "root"), f"--machine={self._space}", "--capability=CAP_NET_ADMIN"]
+        command += [f"--network-namespace-path=/run/netns/{self._space}", *self._binds]
         with (self.folder / "console").open("ab") as console:
             self._process = subprocess.Popen(
                 command,
@@ -111,6 +114,7 @@ class Machine:
             self.power_off()
         subprocess.run(["umount", str(self.folder / "root")], capture_output=True, check=False)
         self._forget_network()
+        forget_cgroup(self._space)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _forget_network(self) -> None:

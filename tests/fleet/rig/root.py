@@ -26,9 +26,13 @@ Provides: /bin/sh
 %{{summary}}.
 %files
 """
-# A firewall only where a test starts one; no plugin of dnf that copies packages and wants createrepo_c on every host.
+# A firewall only where a test starts one, no manager of the rig's network; no plugin of dnf that copies packages and
+# wants createrepo_c on every host; one user manager from the start, not one for each connection.
 SETUP = """\
+mkdir -p /etc/systemd/system-preset /var/lib/systemd/linger
+printf 'disable firewalld.service\ndisable systemd-networkd*\n' > /etc/systemd/system-preset/00-rig.preset
 systemctl disable firewalld.service
+touch /var/lib/systemd/linger/root
 sed -i 's/^enabled = .*/enabled = false/' /etc/dnf/libdnf5-plugins/local.conf
 rm -f /etc/machine-id
 """
