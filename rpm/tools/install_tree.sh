@@ -26,7 +26,8 @@ for command; do
 done
 PYTHONPATH=$root$site PYTHONDONTWRITEBYTECODE=1 python3 -P "$here/rpm/tools/manual.py" --out manual "$@"
 for command; do
-  install -Dpm 644 "manual/man/$command.1" "$root/usr/share/man/man1/$command.1"
+  gzip -9n "manual/man/$command.1"
+  install -Dpm 644 "manual/man/$command.1.gz" "$root/usr/share/man/man1/$command.1.gz"
   install -Dpm 644 "manual/completions/bash/$command" "$root/usr/share/bash-completion/completions/$command"
   install -Dpm 644 "manual/completions/zsh/_$command" "$root/usr/share/zsh/site-functions/_$command"
   install -Dpm 644 "manual/completions/fish/$command.fish" "$root/usr/share/fish/vendor_completions.d/$command.fish"
