@@ -4,7 +4,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 
-use super::{filters, methods, printing};
+use super::operators::{REMAINDER, remainder};
+use super::{filters, globals, methods, printing, rewriting, text_filters};
 use crate::TextError;
 
 /// The name of the only template.
@@ -27,7 +28,7 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, TextErro
     environment.set_unknown_method_callback(methods::call);
     environment.set_formatter(printing::print);
     add_filters(&mut environment);
-    environment.add_function("raise_exception", raise_exception);
+    add_functions(&mut environment);
     // As Jinja2 has them: strings, mappings and what is undefined have a length and items, too, and none has not.
     environment.add_test("sequence", |value: &Value| {
         matches!(
@@ -38,8 +39,7 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, TextErro
     environment.add_test("iterable", |value: &Value| {
         !value.is_none() && value.try_iter().is_ok()
     });
-    let source = without_generation_tags(source);
-    let added = environment.add_template_owned(NAME, source);
+    let added = environment.add_template_owned(NAME, rewriting::rewrite(source));
     added.map_err(|error| TextError::InvalidTemplate(explain(&error)))?;
     Ok(environment)
 }
@@ -47,11 +47,36 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, TextErro
 fn add_filters(environment: &mut Environment<'static>) {
     environment.add_filter("string", filters::string);
     environment.add_filter("tojson", filters::to_json);
-    environment.add_filter("indent", filters::indent);
     environment.add_filter("default", filters::default);
     environment.add_filter("d", filters::default);
     environment.add_filter("int", filters::int);
     environment.add_filter("float", filters::float);
+    environment.add_filter("sort", filters::sort);
+    environment.add_filter("min", filters::min);
+    environment.add_filter("max", filters::max);
+    environment.add_filter("unique", filters::unique);
+    environment.add_filter("dictsort", filters::dictsort);
+    environment.add_filter("batch", filters::batch);
+    environment.add_filter("slice", filters::slice);
+    environment.add_filter("indent", text_filters::indent);
+    environment.add_filter("truncate", text_filters::truncate);
+    environment.add_filter("wordcount", text_filters::word_count);
+    environment.add_filter("center", text_filters::center);
+    environment.add_filter("escape", text_filters::escape);
+    environment.add_filter("e", text_filters::escape);
+    environment.add_filter("forceescape", text_filters::force_escape);
+    environment.add_filter("urlencode", text_filters::url_encode);
+    environment.add_filter(REMAINDER, remainder);
+    // It prints otherwise than Python.
+    environment.remove_filter("pprint");
+}
+
+fn add_functions(environment: &mut Environment<'static>) {
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("joiner", globals::joiner);
+    environment.add_function("cycler", globals::cycler);
+    environment.add_function("dict", globals::dict);
+    environment.add_function("namespace", globals::namespace);
 }
 
 /// What a person needs of an error: the template's own words, or what went wrong and where.
@@ -78,31 +103,4 @@ fn raise_exception(message: &str) -> Result<Value, Error> {
         ErrorKind::InvalidOperation,
         format!("{RAISED}{message}"),
     ))
-}
-
-/// `{% generation %}` marks what a model trains on; for rendering it is a block like any other.
-fn without_generation_tags(source: &str) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = rest.find("{%") {
-        let (before, tag) = rest.split_at(at);
-        text.push_str(before);
-        let Some(end) = tag.find("%}") else {
-            rest = tag;
-            break;
-        };
-        let (tag, after) = tag.split_at(end);
-        let inner = tag[2..]
-            .trim_start_matches(['-', '+'])
-            .trim_end_matches(['-', '+'])
-            .trim();
-        match inner {
-            "generation" => text.push_str(&tag.replace("generation", "if true")),
-            "endgeneration" => text.push_str(&tag.replace("endgeneration", "endif")),
-            _ => text.push_str(tag),
-        }
-        rest = after;
-    }
-    text.push_str(rest);
-    text
 }

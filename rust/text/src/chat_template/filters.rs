@@ -1,89 +1,39 @@
 //! Filters that differ between Jinja2 and its Rust relative, with Python's names for their arguments.
 
-use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Error, ErrorKind};
+use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
+use minijinja::{Error, ErrorKind, State, filters};
 
-use super::methods::lines;
+use super::arguments::{bind, count, flag, named};
 use super::{printing, python_json};
 
 /// `string`: a value as Python prints it.
-pub(super) fn string(value: &Value) -> String {
-    printing::text(value)
+pub(super) fn string(state: &State, value: &Value) -> Result<Value, Error> {
+    if value.as_str().is_some() {
+        return Ok(value.clone());
+    }
+    let text = printing::text(value)?;
+    printing::charge(state, &text)?;
+    Ok(Value::from(text))
 }
 
 /// `tojson`: the function that transformers puts in the place of Jinja's own.
-#[expect(clippy::needless_pass_by_value, reason = "the shape of a filter")]
-pub(super) fn to_json(
-    value: &Value,
-    ascii: Option<bool>,
-    indent: Option<Value>,
-    separators: Option<Value>,
-    options: Kwargs,
-) -> Result<Value, Error> {
-    let indent = indent.or(options.get("indent")?);
-    let separators = separators.or(options.get("separators")?);
+pub(super) fn to_json(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
+    let [ascii, indent, separators, sorted] = bind(&args.into_values(), names)?;
+    let given = |value: Option<Value>| value.filter(|value| !value.is_none());
     let style = python_json::Style {
-        indent: indent
-            .filter(|indent| !indent.is_none())
-            .as_ref()
-            .map(indentation)
-            .transpose()?,
-        separators: separators
-            .filter(|pair| !pair.is_none())
-            .as_ref()
-            .map(pair)
-            .transpose()?,
-        ascii: ascii.or(options.get("ensure_ascii")?).unwrap_or(false),
-        sorted: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        indent: given(indent).as_ref().map(indentation).transpose()?,
+        separators: given(separators).as_ref().map(pair).transpose()?,
+        ascii: flag(ascii.as_ref()),
+        sorted: flag(sorted.as_ref()),
     };
-    options.assert_all_used()?;
     python_json::dumps(value, &style).map(Value::from)
 }
 
-/// `indent`: every line but the first and, if not asked for, empty ones; a newline at the end stays.
-#[expect(clippy::needless_pass_by_value, reason = "the shape of a filter")]
-pub(super) fn indent(
-    text: &str,
-    width: Option<Value>,
-    first: Option<bool>,
-    blank: Option<bool>,
-    options: Kwargs,
-) -> Result<String, Error> {
-    let width = width.or(options.get("width")?);
-    let width = width.as_ref().map_or(Ok("    ".to_owned()), indentation)?;
-    let first = first.or(options.get("first")?).unwrap_or(false);
-    let blank = blank.or(options.get("blank")?).unwrap_or(false);
-    options.assert_all_used()?;
-    let mut output = String::new();
-    for (number, (line, _)) in lines(&format!("{text}\n")).into_iter().enumerate() {
-        if number > 0 {
-            output.push('\n');
-        }
-        let skipped = if number == 0 {
-            !first
-        } else {
-            line.is_empty() && !blank
-        };
-        if !skipped {
-            output.push_str(&width);
-        }
-        output.push_str(line);
-    }
-    Ok(output)
-}
-
 /// `default`: another value for an undefined one or, if asked for, for one that is not true.
-#[expect(clippy::needless_pass_by_value, reason = "the shape of a filter")]
-pub(super) fn default(
-    value: &Value,
-    other: Option<Value>,
-    boolean: Option<bool>,
-    options: Kwargs,
-) -> Result<Value, Error> {
-    let other = other.or(options.get("default_value")?);
-    let boolean = boolean.or(options.get("boolean")?).unwrap_or(false);
-    options.assert_all_used()?;
-    let missing = value.is_undefined() || boolean && !value.is_true();
+pub(super) fn default(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let [other, boolean] = bind(&args.into_values(), ["default_value", "boolean"])?;
+    let missing = value.is_undefined() || flag(boolean.as_ref()) && !value.is_true();
     Ok(if missing {
         other.unwrap_or_else(|| Value::from(""))
     } else {
@@ -92,16 +42,9 @@ pub(super) fn default(
 }
 
 /// `int`: a whole number, or another value where there is none.
-#[expect(clippy::needless_pass_by_value, reason = "the shape of a filter")]
-pub(super) fn int(
-    value: &Value,
-    other: Option<Value>,
-    base: Option<u32>,
-    options: Kwargs,
-) -> Result<Value, Error> {
-    let other = other.or(options.get("default")?);
-    let base = base.or(options.get("base")?).unwrap_or(10);
-    options.assert_all_used()?;
+pub(super) fn int(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let [other, base] = bind(&args.into_values(), ["default", "base"])?;
+    let base = u32::try_from(count(base.as_ref(), 10)?).unwrap_or(0);
     if !(2..=36).contains(&base) {
         return Err(invalid("int: the base is not a number from 2 to 36"));
     }
@@ -116,14 +59,85 @@ pub(super) fn int(
 }
 
 /// `float`: a number with a point, or another value where there is none.
-#[expect(clippy::needless_pass_by_value, reason = "the shape of a filter")]
-pub(super) fn float(value: &Value, other: Option<Value>, options: Kwargs) -> Result<Value, Error> {
-    let other = other.or(options.get("default")?);
-    options.assert_all_used()?;
+pub(super) fn float(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let [other] = bind(&args.into_values(), ["default"])?;
     Ok(number(value).map_or_else(|| other.unwrap_or_else(|| Value::from(0.0)), Value::from))
 }
 
-/// Digits in a base, perhaps with the prefix of that base.
+/// `sort`, with its arguments also by place.
+pub(super) fn sort(state: &State, value: Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let options = named(
+        &args.into_values(),
+        ["reverse", "case_sensitive", "attribute"],
+    )?;
+    filters::sort(state, value, options)
+}
+
+/// `min`, with its arguments also by place.
+pub(super) fn min(state: &State, value: Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    filters::min(
+        state,
+        value,
+        named(&args.into_values(), ["case_sensitive", "attribute"])?,
+    )
+}
+
+/// `max`, with its arguments also by place.
+pub(super) fn max(state: &State, value: Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    filters::max(
+        state,
+        value,
+        named(&args.into_values(), ["case_sensitive", "attribute"])?,
+    )
+}
+
+/// `unique`, with its arguments also by place.
+pub(super) fn unique(
+    state: &State,
+    value: Value,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    filters::unique(
+        state,
+        value,
+        named(&args.into_values(), ["case_sensitive", "attribute"])?,
+    )
+}
+
+/// `dictsort`, with its arguments also by place.
+pub(super) fn dictsort(
+    state: &State,
+    value: &Value,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    state.consume_fuel(value.len().unwrap_or(0) as u64)?;
+    filters::dictsort(
+        value,
+        named(&args.into_values(), ["case_sensitive", "by", "reverse"])?,
+    )
+}
+
+/// `batch`, with its arguments also by name.
+pub(super) fn batch(
+    state: &State,
+    value: Value,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let [size, fill] = bind(&args.into_values(), ["linecount", "fill_with"])?;
+    filters::batch(state, value, count(size.as_ref(), 0)?, fill)
+}
+
+/// `slice`, with its arguments also by name.
+pub(super) fn slice(
+    state: &State,
+    value: Value,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let [slices, fill] = bind(&args.into_values(), ["slices", "fill_with"])?;
+    filters::slice(state, value, count(slices.as_ref(), 0)?, fill)
+}
+
+/// Digits in a base, perhaps with the prefix of that base, and with underscores between them.
 fn whole(text: &str, base: u32) -> Option<i128> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1, digits),
@@ -136,10 +150,11 @@ fn whole(text: &str, base: u32) -> Option<i128> {
         _ => "",
     };
     let digits = digits.strip_prefix(prefix).unwrap_or(digits);
-    if digits.starts_with(['+', '-']) {
+    if digits.starts_with(['+', '-', '_']) || digits.ends_with('_') || digits.contains("__") {
         return None;
     }
-    i128::from_str_radix(digits, base).ok().map(|n| sign * n)
+    let number = i128::from_str_radix(&digits.replace('_', ""), base);
+    number.ok().map(|number| sign * number)
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -152,7 +167,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 /// A text to indent with, given as itself or as a number of spaces.
-fn indentation(value: &Value) -> Result<String, Error> {
+pub(super) fn indentation(value: &Value) -> Result<String, Error> {
     if let Some(text) = value.as_str() {
         return Ok(text.to_owned());
     }
@@ -166,6 +181,6 @@ fn pair(value: &Value) -> Result<(String, String), Error> {
     Ok((item(0)?, item(1)?))
 }
 
-fn invalid(text: &'static str) -> Error {
+pub(super) fn invalid(text: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOperation, text)
 }

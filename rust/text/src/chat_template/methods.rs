@@ -1,8 +1,12 @@
 //! Methods of Python's strings, lists and dictionaries that the template engine lacks or does otherwise.
 
 use minijinja::value::{Kwargs, Tuple, Value, ValueKind, from_args};
-use minijinja::{Error, ErrorKind, State};
+use minijinja::{Error, State};
 use minijinja_contrib::pycompat;
+
+use super::filters::invalid;
+use super::operators::{SPREAD, spread};
+use super::text_methods;
 
 /// Answer a method call on a value.
 pub(super) fn call(
@@ -12,7 +16,11 @@ pub(super) fn call(
     args: &[Value],
 ) -> Result<Value, Error> {
     let own = match value.as_str() {
-        Some(text) => string(text, name, args)?,
+        Some(text) => match text_methods::call(state, text, name, args)? {
+            None => string(text, name, args)?,
+            found => found,
+        },
+        None if name == SPREAD => Some(spread(state, value, args)?),
         None => container(value, name, args)?,
     };
     match own {
@@ -50,11 +58,6 @@ fn string(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Error
                 }
             };
             lines.map(whole).collect()
-        }
-        "index" => {
-            let (part,): (&str,) = from_args(args)?;
-            let at = text.find(part).ok_or_else(|| invalid("not found"))?;
-            Value::from(text[..at].chars().count())
         }
         _ => return Ok(None),
     };
@@ -202,10 +205,6 @@ fn is_line_end(char: char) -> bool {
 }
 
 /// White space of Python: with the separators of ASCII, which Unicode's property leaves out.
-fn is_space(char: char) -> bool {
+pub(super) fn is_space(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\u{1c}'..='\u{1f}')
-}
-
-fn invalid(text: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidOperation, text)
 }

@@ -1,12 +1,19 @@
 //! Chat templates of model files, rendered as Hugging Face transformers does, and safe to put users' text into.
 
+mod arguments;
 mod environment;
 mod filters;
+mod globals;
 mod marks;
 mod methods;
+mod operators;
 mod printing;
 mod python_json;
+mod rewriting;
 mod strftime;
+mod syntax;
+mod text_filters;
+mod text_methods;
 
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
