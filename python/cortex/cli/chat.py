@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cortex.cli.choosing import choose_model
 from cortex.cli.gateway_calls import GatewayCalls
 from cortex.cli.output import print_json, say
 from cortex.errors import ConfigError, CortexError, UpstreamLost
@@ -30,7 +31,7 @@ def run_chat(endpoint: str, prompt: str, options: ChatOptions, *, as_json: bool)
     """Answer `prompt` and end; without one read questions from standard input until it ends. Raises ConfigError where
     no model can be chosen, and what the gateway refuses with."""
     calls = GatewayCalls(endpoint)
-    model = options.model or _only_loaded(calls)
+    model = options.model or str(choose_model(calls, None, "cortex chat")["id"])
     messages: list[dict[str, str]] = [{"role": "system", "content": options.system}] if options.system else []
     if prompt:
         messages.append({"role": "user", "content": prompt})
@@ -63,15 +64,6 @@ def _questions(model: str) -> Iterator[str]:
             return
         if line.strip():
             yield line.strip()
-
-
-def _only_loaded(calls: GatewayCalls) -> str:
-    listed = calls.get("/v1/models")["data"]
-    loaded = [one["id"] for one in listed if one.get("loaded") and not one.get("alias_of")]
-    if len(loaded) != 1:
-        names = ", ".join(sorted(one["id"] for one in listed)) or "none"
-        raise ConfigError(f"say which model: cortex chat -m MODEL; there are: {names}")
-    return str(loaded[0])
 
 
 def _body(model: str, messages: list[dict[str, str]], options: ChatOptions) -> dict[str, Any]:

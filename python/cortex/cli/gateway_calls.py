@@ -36,7 +36,7 @@ class GatewayCalls:
         self.base = endpoint.rstrip("/")
         if not self.base.startswith(("http://", "https://")):
             raise ConfigError(f"--endpoint {endpoint}: write a URL, for example http://127.0.0.1:31313")
-        self._key = key if key is not None else _own_key()
+        self.key = key if key is not None else _own_key()
 
     def get(self, path: str) -> Any:
         """The JSON of a GET. Raises UpstreamUnreachable, UpstreamMalformed, Unauthorized, Forbidden, ConfigError."""
@@ -61,8 +61,8 @@ class GatewayCalls:
 
     def _open(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
         headers = {"content-type": "application/json"} if body is not None else {}
-        if self._key:
-            headers["authorization"] = f"Bearer {self._key}"
+        if self.key:
+            headers["authorization"] = f"Bearer {self.key}"
         request = urllib.request.Request(self.base + path, data=body, headers=headers, method=method)
         try:
             return _OPENER.open(request, timeout=seconds)
@@ -79,7 +79,7 @@ class GatewayCalls:
         except (ValueError, KeyError, TypeError):
             return UpstreamMalformed(f"{self.base} answered {error.code}; is it a cortex gateway? See --endpoint.")
         if error.code in _REFUSED:
-            remedy = "" if self._key else f" Set {KEY_VARIABLE}, or write the key into ~/.config/{_KEY_FILE}."
+            remedy = "" if self.key else f" Set {KEY_VARIABLE}, or write the key into ~/.config/{_KEY_FILE}."
             return _REFUSED[error.code](message + remedy)
         return CortexError(message)
 

@@ -1,4 +1,4 @@
-"""The commands that operate a fleet: check, models, top, chat, load, unload, pin, cordon, drain and their opposites."""
+"""The commands for a running gateway: check, models, top, chat, launch, load, unload, pin, cordon, drain, and so on."""
 
 from pathlib import Path
 from typing import Annotated
@@ -80,6 +80,22 @@ def chat(
 
     options = ChatOptions(model=model, system=system, max_tokens=max_tokens, temperature=temperature)
     run_chat(endpoint, " ".join(prompt or ()), options, as_json=as_json)
+
+
+@operate_app.command()
+def launch(
+    agent: Annotated[str, typer.Argument(help="claude, codex or opencode.")],
+    words: Annotated[list[str] | None, typer.Argument(help="The agent's own arguments, after --.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Else the only loaded one.")] = None,
+    small: Annotated[str | None, typer.Option("--small", help="For titles and the like; else the same model.")] = None,
+    show: Annotated[bool, typer.Option("--print", help="Print what would be run, as shell commands.")] = False,
+    endpoint: Endpoint = GATEWAY,
+    as_json: Json = False,
+) -> None:
+    """Start a coding agent that uses the gateway's models; its own settings stay as they are."""
+    from cortex.cli.launch import LaunchOptions, launch_agent
+
+    launch_agent(endpoint, agent, words or [], LaunchOptions(model=model, small=small, show=show, as_json=as_json))
 
 
 @operate_app.command()

@@ -16,7 +16,7 @@ COMMANDS = [
         for name in ("serve", "up", "status", "demo", "starter-model", "validate", "deploy", "export", "version")
     ),
     *((cortex.app, ["keys", *name]) for name in ([], ["add"], ["list"], ["revoke"], ["token"])),
-    *((cortex.app, [name]) for name in ("check", "models", "top", "chat", "load", "unload", "pin", "unpin")),
+    *((cortex.app, [name]) for name in ("check", "models", "top", "chat", "launch", "load", "unload", "pin", "unpin")),
     *((cortex.app, [name]) for name in ("cordon", "uncordon", "drain", "usage")),
     (neuron.app, []),
     *((neuron.app, [name]) for name in ("serve", "check", "bench", "version")),
