@@ -69,7 +69,7 @@ def reachable(address: str, port: int) -> bool:
     return True
 
 
-@runs("first-fleet.md:0", "first-fleet.md:1", "first-fleet.md:2", "first-fleet.md:3", "clients.md:1", "upgrade.md:0")
+@runs("first-fleet.md:0", "first-fleet.md:1", "first-fleet.md:2", "first-fleet.md:3", "clients.md:2", "upgrade.md:0")
 def test_the_first_fleet_from_nothing(deployed: Fleet, operator: Path) -> None:
     for name, package in (("gate", "cortex"), ("beast", "helexa-neuron"), ("quad", "helexa-neuron")):
         deployed.hosts[name].sh(
@@ -82,7 +82,7 @@ def test_the_first_fleet_from_nothing(deployed: Fleet, operator: Path) -> None:
     places = {"http://gate.example.net:31313": f"http://{deployed.address}", "...": key}
     assert "Paris" in shell(deployed, operator, block("first-fleet.md:3", places))
     places = {"http://gate:31313": f"http://{deployed.address}", "KEY": key, "org/model": MODEL}
-    assert json.loads(shell(deployed, operator, block("clients.md:1", places)))["choices"]
+    assert json.loads(shell(deployed, operator, block("clients.md:2", places)))["choices"]
     said = shell(deployed, operator, block("upgrade.md:0"))
     assert said.count("unchanged") == 6, said
 
