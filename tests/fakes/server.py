@@ -3,26 +3,37 @@
 from typing import Any
 
 from cortex.config import NeuronPeer
-from cortex.dialects import openai_chat
+from cortex.dialects import openai_chat, openai_responses
+from cortex.dialects.neutral import Ended, TextDelta
 from cortex.errors import CortexError, Unauthorized
-from cortex.http import App, Request, Response, json_response
+from cortex.http import App, Request, Response, Stream, json_response
+from cortex.types import FinishReason
 from tests.fakes.neuron import FakeNeuron
 
 KEY = "sk-of-the-server"
+ANSWER = "resp_of_the_server"
 
 
 class FakeServer(FakeNeuron):
     """Serves the models that were `put`; `only` are those that the gateway shall take."""
 
-    def __init__(self, name: str, *, only: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, *, only: tuple[str, ...] = (), responses: bool = False) -> None:
         super().__init__(name)
+        self.responses = responses
         self.only = only
         self.listings = 0
 
     def peer(self) -> NeuronPeer:
         """Its entry in a gateway's configuration."""
         endpoint = f"{self.endpoint}/openai/v1/"
-        return NeuronPeer(name=self.name, endpoint=endpoint, kind="openai", api_key=KEY, models=self.only)
+        return NeuronPeer(
+            name=self.name,
+            endpoint=endpoint,
+            kind="openai",
+            api_key=KEY,
+            models=self.only,
+            responses=self.responses,
+        )
 
     def _app(self) -> App:
         app = App(self.name, on_error=_error)
@@ -41,7 +52,21 @@ class FakeServer(FakeNeuron):
 
         app.post("/openai/v1/chat/completions")(self._chat)
         app.post("/openai/v1/completions")(self._completions)
+        if self.responses:
+            app.post("/openai/v1/responses")(self._responses)
         return app
+
+    async def _responses(self, request: Request) -> Response | Stream:
+        asked = openai_responses.read_request(openai_responses.parse_request(request.body), earlier=())
+        script = await self._admit(request, asked.chat.model)
+        if script.nonsense is not None:
+            return Response(body=script.nonsense, media_type="text/html")
+        events = [*map(TextDelta, script.pieces), Ended(FinishReason.STOP, script.usage())]
+        if not asked.chat.stream:
+            await self._run(script, None)
+            return Response(body=openai_responses.encode_response(events, asked, id=ANSWER, created=1))
+        encoder = openai_responses.StreamEncoder(asked, id=ANSWER, created=1)
+        return Stream(self._stream(script, encoder, events))
 
 
 async def _keyed(request: Request) -> Response | None:

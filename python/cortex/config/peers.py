@@ -13,7 +13,8 @@ __all__ = ["NeuronPeer", "checked_peers"]
 class NeuronPeer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One host by name and base URL. `kind` openai = a server that is not ours (vLLM, llama.cpp, another cortex): it is
     asked for what it serves, and nothing is loaded there. Only there: `api_key` or the variable that `api_key_env`
-    names is sent as Bearer, and `models` (names, or patterns with `*`) are those to take from it, none = all."""
+    names is sent as Bearer, and `models` (names, or patterns with `*`) are those to take from it, none = all;
+    `responses`: it speaks `/v1/responses` itself."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     endpoint: Annotated[
@@ -23,6 +24,7 @@ class NeuronPeer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     api_key: str | None = None
     api_key_env: str | None = None
     models: tuple[str, ...] = ()
+    responses: bool = False
 
     @property
     def base(self) -> str:
@@ -59,7 +61,7 @@ def _with_key(peer: NeuronPeer, environ: Mapping[str, str], file: str) -> Neuron
     if peer.kind == "neuron":
         if peer.endpoint.rstrip("/") != peer.origin:
             raise ConfigError(f"{where}: endpoint is http://HOST:13131, without a path")
-        given = [name for name in ("api_key", "api_key_env", "models") if getattr(peer, name)]
+        given = [name for name in ("api_key", "api_key_env", "models", "responses") if getattr(peer, name)]
         if given:
             raise ConfigError(f'{where}: {given[0]} is for kind = "openai" only')
         return peer

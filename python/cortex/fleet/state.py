@@ -57,15 +57,17 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """One neuron, or (`kind` openai) a server that is not ours: it has what it has, nothing is loaded there, and `only`
-    are the models (patterns) to take from it. `models` is its own word; `leases` and `used` (last use's end) are this
-    gateway's knowledge, `live` the host's last figures and `reported` what of them is running or queued now. `downs`
-    are the times at which it went away lately, `held_until` what that costs it; `faults` are by model."""
+    """One neuron, or (`kind` openai) a server that is not ours: it has what it has, nothing is loaded there; `only` are
+    the models (patterns) to take from it, `responses` says that it speaks that dialect too. `models` is its own word;
+    `leases` and `used` (last use's end) are this gateway's knowledge, `live` the host's last figures and `reported`
+    what of them is running or queued now. `downs` are the times at which it went away lately, `held_until` what that
+    costs it; `faults` are by model."""
 
     name: str
     endpoint: str
     kind: Literal["neuron", "openai"] = "neuron"
     only: tuple[str, ...] = ()
+    responses: bool = False
     reach: Reach = Reach.UNKNOWN
     misses: int = 0
     status: Literal["ok", "draining", "failing"] = "ok"
@@ -90,7 +92,12 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     def same_peer(self, other: "Host") -> bool:
         """Whether both are the same entry of the configuration."""
-        return (self.endpoint, self.kind, self.only) == (other.endpoint, other.kind, other.only)
+        return (self.endpoint, self.kind, self.only, self.responses) == (
+            other.endpoint,
+            other.kind,
+            other.only,
+            other.responses,
+        )
 
     @property
     def serving(self) -> bool:

@@ -33,6 +33,7 @@ from cortex.gateway.ledger import Ledger
 from cortex.gateway.lifecycle import Lifecycle
 from cortex.gateway.listing import Listing
 from cortex.gateway.metrics import Metrics
+from cortex.gateway.native import NativeResponses
 from cortex.gateway.neurons import NeuronClient
 from cortex.gateway.peers import credentials, hosts, strangers
 from cortex.gateway.poller import Poller
@@ -118,7 +119,13 @@ class Gateway:
             app,
             access=self._access,
             inference=inference,
-            responses=Responses(inference, counting, self.metrics, _store_of(config.responses, app)),
+            responses=Responses(
+                inference,
+                counting,
+                self.metrics,
+                _store_of(config.responses, app),
+                NativeResponses(inference, lambda: self.board.fleet, keeps=config.responses.store),
+            ),
             counting=counting,
             admin=Admin(
                 self.board, dispatcher, self._lifecycle, self._neurons, self._poller.refresh, self._handwork.keep

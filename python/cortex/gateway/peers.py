@@ -24,7 +24,14 @@ def _secret(peer: NeuronPeer, tokens: Sequence[str]) -> str | None:
 def hosts(config: GatewayConfig) -> list[Host]:
     """The hosts of a configuration, as the fleet begins with them."""
     return [
-        Host(name=peer.name, endpoint=peer.base, kind=peer.kind, only=tuple(peer.models)) for peer in config.neurons
+        Host(
+            name=peer.name,
+            endpoint=peer.base,
+            kind=peer.kind,
+            only=tuple(peer.models),
+            responses=peer.responses,
+        )
+        for peer in config.neurons
     ]
 
 

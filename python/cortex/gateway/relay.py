@@ -78,11 +78,15 @@ class Relay:
         whole = self._whole(self._tail + chunk if self._tail else chunk)
         if not whole or self._done:
             return b""
-        if self.first_token is None or _SPECIAL.search(whole) or not _plain(whole):
+        if not self._passes_whole(whole):
             return self._sifted(whole, now)
         self.events += whole.count(b"data:")
         self.last_token = now
         return whole
+
+    def _passes_whole(self, whole: bytes) -> bool:
+        """Whether these events need not be looked at one by one."""
+        return self.first_token is not None and not _SPECIAL.search(whole) and _plain(whole)
 
     def close(self) -> bytes:
         """The host closed the connection; raises UpstreamLost when the answer was not at its end."""

@@ -22,6 +22,7 @@ from cortex.gateway.access import caller
 from cortex.gateway.counting import Counting
 from cortex.gateway.inference import IGNORED, Inference, Style, finish
 from cortex.gateway.metrics import Meter, Metrics
+from cortex.gateway.native import NativeResponses
 from cortex.gateway.response_store import Kept, ResponseStore
 from cortex.gateway.translate import Translation
 from cortex.gateway.upstream import Call
@@ -33,10 +34,19 @@ _log = logging.getLogger("cortex.gateway")
 
 
 class Responses:
-    """Answers requests through `inference`, which knows the hosts; `store` None = answers are not kept."""
+    """Answers requests through `inference`, which knows the hosts; `store` None = answers are not kept. `native` is
+    asked first."""
 
-    def __init__(self, inference: Inference, counting: Counting, metrics: Metrics, store: ResponseStore | None) -> None:
+    def __init__(
+        self,
+        inference: Inference,
+        counting: Counting,
+        metrics: Metrics,
+        store: ResponseStore | None,
+        native: NativeResponses,
+    ) -> None:
         self._inference = inference
+        self._native = native
         self._counting = counting
         self._metrics = metrics
         self._store = store
@@ -45,6 +55,8 @@ class Responses:
         """`POST /v1/responses`."""
         meter = self._metrics.begin("responses")
         try:
+            if (passed := await self._native.answer(request, meter)) is not None:
+                return passed
             asked, previous = await self._read(request.body)
             model = await self._inference.model(asked.chat.model, meter)
             if asked.shorten:
