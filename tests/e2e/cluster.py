@@ -1,5 +1,6 @@
 """A gateway process in front of host processes of any kind, with its books: metrics, ledger, memory, connections."""
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any, Self
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.daemons import Daemon, free_port, get_json
+from tests.wire.client import Exchange, exchange
 
 SECONDS = 30.0
 _ESTABLISHED = "01"
@@ -44,6 +46,7 @@ class Cluster:
         self.daemons: dict[str, Daemon] = {}
         self.ledger_file = folder / "usage.jsonl"
         self.environ: dict[str, str] = {}
+        self.models = ""
         self._starts = 0
         self._stack = ExitStack()
 
@@ -63,10 +66,10 @@ class Cluster:
         command = ["tests.fakes.raw_server", str(port), *models]
         return self._add(name, HostProcess(command, port, "openai", "/v1/models"))
 
-    def scripted(self, name: str, *loaded: str) -> Daemon:
-        """A scripted neuron."""
+    def scripted(self, name: str, *options: str) -> Daemon:
+        """A scripted neuron; the options are the models it begins with, and those of its command."""
         port = free_port()
-        command = ["tests.fakes.faulty_neuron", name, str(port), *loaded]
+        command = ["tests.fakes.faulty_neuron", name, str(port), *options]
         return self._add(name, HostProcess(command, port, "neuron", "/health"))
 
     def neuron(self, name: str, *options: str) -> Daemon:
@@ -82,18 +85,18 @@ class Cluster:
     def start(self, name: str) -> Daemon:
         """Start a host (again), and wait until it answers."""
         host = self.hosts[name]
-        daemon = self._daemon(host.command, name, None)
+        daemon = self._daemon(host.command, name)
         daemon.wait_for(host.base + host.ready)
         return daemon
 
-    def _daemon(self, command: list[str], name: str, environ: dict[str, str] | None) -> Daemon:
+    def _daemon(self, command: list[str], name: str) -> Daemon:
         self._starts += 1
-        daemon = self._stack.enter_context(Daemon(command, self.folder / f"{name}-{self._starts}.log", environ))
+        daemon = self._stack.enter_context(Daemon(command, self.folder / f"{name}-{self._starts}.log", self.environ))
         self.daemons[name] = daemon
         return daemon
 
-    def configure(self, models: str, settings: str = "", sections: str = "") -> None:
-        """Write both files."""
+    def configure(self, settings: str = "", sections: str = "") -> None:
+        """Write both files: `models` is the one, `settings` stand under `[gateway]`."""
         neurons = "".join(
             f'[[neurons]]\nname = "{name}"\nendpoint = "{host.base}{"/v1" if host.kind == "openai" else ""}"\n'
             f'kind = "{host.kind}"\n'
@@ -103,12 +106,12 @@ class Cluster:
             f'[gateway]\nlisten = "127.0.0.1:{self.api}"\nmetrics_listen = "127.0.0.1:{self.metrics_port}"\n'
             f"poll_secs = 0.2\n{settings}\n[usage]\nledger = {json.dumps(str(self.ledger_file))}\n{sections}\n{neurons}"
         )
-        (self.folder / "models.toml").write_text(models)
+        (self.folder / "models.toml").write_text(self.models)
 
     def start_gateway(self) -> Daemon:
         """Start it (again) on the files, and wait until it has met its hosts."""
         command = ["cortex.cli.cortex", "serve", "-c", str(self.folder / "cortex.toml")]
-        daemon = self._daemon(command, "gateway", self.environ)
+        daemon = self._daemon(command, "gateway")
         daemon.wait_for(f"{self.base}/health", lambda health: health["nodes"]["healthy"] == len(self.hosts))
         return daemon
 
@@ -163,6 +166,21 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def body_of(path: str, prompt: str, *, stream: bool, model: str) -> dict[str, Any]:
+    """A request of any dialect."""
+    if path == "/v1/completions":
+        return {"model": model, "prompt": prompt, "stream": stream}
+    if path == "/v1/responses":
+        return {"model": model, "input": prompt, "stream": stream}
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": stream}
+    return {**body, "max_tokens": 64} if path == "/v1/messages" else body
+
+
+def ask(cluster: Cluster, path: str, body: Mapping[str, Any], seconds: float = 60.0) -> Exchange:
+    """One request to the gateway."""
+    return asyncio.run(exchange(cluster.api, path, body, seconds=seconds))
 
 
 def sample(text: str, name: str, **labels: str) -> float:

@@ -1,14 +1,13 @@
 """Real gateway process, an upstream that misbehaves on the wire: exactly one well-formed ending in every dialect."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import Cluster, ask, body_of
 from tests.fakes.raw_server import BEFORE, DURING
-from tests.wire.client import Exchange, exchange
+from tests.wire.client import Exchange
 from tests.wire.endings import DIALECTS, Ending, judged
 
 MODEL = "delta"
@@ -21,7 +20,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A gateway in front of one bad server, which it gives up after a second of silence."""
     with Cluster(tmp_path_factory.mktemp("bad")) as running:
         running.raw("cloud", MODEL)
-        running.configure("", f"idle_timeout_secs = {IDLE_SECONDS}")
+        running.configure(f"idle_timeout_secs = {IDLE_SECONDS}")
         running.start_gateway()
         yield running
         running.idle()
@@ -29,19 +28,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         assert "Traceback" not in running.gateway.output()
 
 
-def body_of(path: str, prompt: str, *, stream: bool, model: str = MODEL) -> dict[str, Any]:
-    """A request of any dialect."""
-    if path == "/v1/completions":
-        return {"model": model, "prompt": prompt, "stream": stream}
-    if path == "/v1/responses":
-        return {"model": model, "input": prompt, "stream": stream}
-    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": stream}
-    return {**body, "max_tokens": 64} if path == "/v1/messages" else body
-
-
-def ask(cluster: Cluster, path: str, prompt: str, *, stream: bool) -> tuple[dict[str, Any], Exchange]:
-    body = body_of(path, prompt, stream=stream)
-    return body, asyncio.run(exchange(cluster.api, path, body, seconds=20))
+def fault_of(cluster: Cluster, path: str, fault: str, *, stream: bool) -> tuple[dict[str, Any], Exchange]:
+    body = body_of(path, f"fault:{fault}", stream=stream, model=MODEL)
+    return body, ask(cluster, path, body)
 
 
 def ended(cluster: Cluster) -> int:
@@ -53,7 +42,7 @@ def ended(cluster: Cluster) -> int:
 def test_a_fault_instead_of_an_answer_is_a_clean_error(cluster: Cluster, fault: str, stream: bool) -> None:
     for path in DIALECTS:
         before = ended(cluster)
-        body, answer = ask(cluster, path, f"fault:{fault}", stream=stream)
+        body, answer = fault_of(cluster, path, fault, stream=stream)
         ending, code = judged(path, body, answer)
         # a silent host is given up after the first keep-alive went out
         assert ending is (Ending.BROKEN if stream and fault in SILENT else Ending.ERROR), (path, code, answer)
@@ -66,7 +55,7 @@ def test_a_fault_instead_of_an_answer_is_a_clean_error(cluster: Cluster, fault: 
 def test_a_fault_in_mid_stream_is_an_error_event_and_the_end(cluster: Cluster, fault: str) -> None:
     for path in DIALECTS:
         before = ended(cluster)
-        body, answer = ask(cluster, path, f"fault:{fault}", stream=True)
+        body, answer = fault_of(cluster, path, fault, stream=True)
         assert judged(path, body, answer)[0] is Ending.BROKEN, (path, answer)
         assert b"capital" in answer.body, "what came before the fault is not lost"
         assert b"secret" not in answer.body
@@ -75,7 +64,7 @@ def test_a_fault_in_mid_stream_is_an_error_event_and_the_end(cluster: Cluster, f
 
 @pytest.mark.parametrize("path", DIALECTS)
 def test_a_server_that_sends_byte_by_byte_is_a_good_one(cluster: Cluster, path: str) -> None:
-    body, answer = ask(cluster, path, "fault:trickle", stream=True)
+    body, answer = fault_of(cluster, path, "trickle", stream=True)
     assert judged(path, body, answer) == (Ending.OK, "")
     assert b"Paris" in answer.body
 
@@ -83,5 +72,5 @@ def test_a_server_that_sends_byte_by_byte_is_a_good_one(cluster: Cluster, path: 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", DIALECTS)
 def test_after_all_of_that_it_is_still_asked(cluster: Cluster, path: str, stream: bool) -> None:
-    body, answer = ask(cluster, path, "well", stream=stream)
+    body, answer = fault_of(cluster, path, "none", stream=stream)
     assert judged(path, body, answer) == (Ending.OK, ""), answer

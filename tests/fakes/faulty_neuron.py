@@ -1,10 +1,11 @@
 """A scripted neuron as a process of its own, whose prompts name the fault (`fault:cut`), and whose loads take a while.
 
-Run: python -m tests.fakes.faulty_neuron NAME PORT [LOADED ...]
+Run: python -m tests.fakes.faulty_neuron NAME PORT [--sizes MB] [LOADED ...]
 """
 
+import argparse
 import asyncio
-import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,8 @@ import uvloop
 
 from cortex.errors import EngineFailed, QueueFull
 from cortex.http import Request, Response
+from cortex.protocol import ModelEntry
+from cortex.types import ModelState
 from tests.fakes.neuron import FakeNeuron, Script
 from tests.fakes.raw_server import FAULT
 
@@ -45,6 +48,10 @@ class FaultyNeuron(FakeNeuron):
         found = FAULT.search(request.body)
         return _SCRIPTS.get(found[1].decode() if found else "", _SCRIPTS[""])
 
+    def _entry(self, model: str, status: ModelState, **more: Any) -> ModelEntry:
+        loaded_at = time.time() if status is ModelState.LOADED else None
+        return super()._entry(model, status, **{"loaded_at": loaded_at, **more})
+
     async def _run(self, script: Script, at: int | None) -> None:
         if script.gate_at == -1:
             await asyncio.sleep(_SLOW_SECONDS if at is not None else _SLOW_SECONDS * len(script.pieces))
@@ -57,15 +64,20 @@ class FaultyNeuron(FakeNeuron):
         return await super()._load(request)
 
 
-async def serve(name: str, port: int, loaded: list[str], **more: Any) -> None:
+async def serve(options: argparse.Namespace) -> None:
     """Serve until the process is ended."""
-    neuron = FaultyNeuron(name, **more)
-    neuron.port = port
-    for model in loaded:
+    neuron = FaultyNeuron(options.name, sizes=dict.fromkeys(("alpha", "beta", "gamma"), options.sizes))
+    neuron.port = options.port
+    for model in options.loaded:
         neuron.put(model)
     await neuron.start()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1], int(sys.argv[2]), sys.argv[3:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("port", type=int)
+    parser.add_argument("loaded", nargs="*")
+    parser.add_argument("--sizes", type=int, default=40, help="MB of each model; the host has 100")
+    uvloop.run(serve(parser.parse_args()))

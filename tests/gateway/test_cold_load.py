@@ -1,6 +1,7 @@
 """A request for a model that is not loaded: loads, single flight, waiting, eviction, failures of loads."""
 
 import asyncio
+import time
 
 import msgspec
 import pytest
@@ -163,7 +164,7 @@ async def test_a_pinned_model_is_never_evicted_and_the_answer_says_so() -> None:
 async def test_a_young_model_stays_for_its_minimum_time() -> None:
     beast = FakeNeuron("beast", memory_mb=50)
     async with running(beast, eviction=EvictionConfig(min_residency_secs=3600), load_wait_secs=0.3) as rig:
-        beast.put("alpha", loaded_at=4e9)
+        beast.put("alpha", loaded_at=time.time())
         await rig.sees_loaded("beast", "alpha")
         answer = await rig.post(CHAT, chat("beta"))
         assert (answer.status, answer.error["code"]) == (503, "service_unavailable")

@@ -98,6 +98,16 @@ def test_a_full_disk_stops_no_request_and_is_counted(tmp_path: Path, monkeypatch
     assert json.loads(path.read_text().splitlines()[-1])["request_id"] == "c"
 
 
+def test_what_is_no_file_is_written_and_not_read() -> None:
+    """Reading `/dev/full` would never end."""
+    lost: list[int] = []
+    ledger = Ledger(Path("/dev/full"), lambda: lost.append(1))
+    ledger.open()
+    ledger.began(request_id="a", key="ann", api="chat")
+    ledger.close()
+    assert lost == [1]
+
+
 def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "usage.jsonl"
     ledger = opened(path)

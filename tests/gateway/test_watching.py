@@ -65,7 +65,7 @@ async def test_an_answer_that_events_have_overtaken_is_not_believed() -> None:
     await beast.start()
     async with UpstreamClient() as client:
         board = Board(Fleet(hosts={"beast": Host(name="beast", endpoint=beast.endpoint)}))
-        poller = Poller(board, NeuronClient(client), poll_seconds=60.0)
+        poller = Poller(board, NeuronClient(client), poll_seconds=60.0, on_silent=lambda _name: None)
         assert await poller.refresh("beast")
         entry = ModelEntry(id="alpha", status=ModelState.LOADED)
         event = NeuronEvent(kind="model", epoch="beast-1", revision=beast.revision + 1, models=(entry,))

@@ -172,7 +172,8 @@ def _idle(fleet: Fleet, host: Host, policy: Policy, model: str, now: float, clai
         return False
     if (host.name, model) in claimed:
         return False
-    return entry.loaded_at is None or entry.loaded_at + policy.min_residency_seconds <= now
+    # a load in the future is one by another clock, or from before ours was set: it protects for no longer than one now
+    return entry.loaded_at is None or abs(now - entry.loaded_at) >= policy.min_residency_seconds
 
 
 def _arriving(fleet: Fleet, host: Host, policy: Policy, incoming: str) -> Iterator[Candidate]:

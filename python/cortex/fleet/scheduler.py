@@ -171,7 +171,7 @@ def _another_copy(
         best = Search(index, model, now=now, exclude=having).best_free(steady=True)
     else:
         others = [host for host in fleet.hosts.values() if host.loads and name not in host.models]
-        fresh = [host for host in others if host.held_until <= now and not _resting(fleet, host, name, now)]
+        fresh = [host for host in others if host.steady(now) and not _resting(fleet, host, name, now)]
         best = best_free_plan(fleet, model.profile, [host for host in fresh if feasible(fleet, model.profile, host)])
     return None if best is None else Load(best)
 
@@ -228,7 +228,7 @@ def _place(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: f
 
 def _best_plan(fleet: Fleet, model: Model, policy: Policy, hosts: list[Host], now: float) -> Plan | None:
     """On steady hosts before those that flap."""
-    steady = [host for host in hosts if host.held_until <= now]
+    steady = [host for host in hosts if host.steady(now)]
     best = best_plan(fleet, model.profile, steady, policy, now=now)
     return (
         best
@@ -283,7 +283,7 @@ def _trouble(host: Host) -> str:
 
 def _resting(fleet: Fleet, host: Host, model: str, now: float) -> Failure | None:
     failure = fleet.failures.get((host.name, model))
-    return failure if failure is not None and failure.until > now else None
+    return failure if failure is not None and failure.holds(now) else None
 
 
 def _failed(fleet: Fleet, there: list[Host], model: str, now: float) -> Reject:

@@ -94,10 +94,11 @@ class Search:
         index, share, now = self._index, self._share, self._now
         rooms: dict[int, int] = {}
         lacking: dict[str, int] = {}
+        span = 2 * self._index.policy.min_residency_seconds
         for last_use, place, _, freed, ripe_at in idle:
             if last_use > self._newest:
                 return
-            if ripe_at > now:
+            if ripe_at - span < now < ripe_at:  # as in `eviction`: a load in the future is none to wait for
                 continue
             before = rooms[place] if place in rooms else index.room_at[place]
             rooms[place] = before + freed
@@ -117,10 +118,10 @@ class Search:
 
     def _usable(self, host: Host, steady: bool) -> bool:
         """Whether the host may be tried: it could hold the model, and did not fail to lately."""
-        if host.name in self._exclude or (steady and host.held_until > self._now):
+        if host.name in self._exclude or (steady and not host.steady(self._now)):
             return False
         failure = self._fleet.failures.get((host.name, self._model.id))
-        if failure is not None and failure.until > self._now:
+        if failure is not None and failure.holds(self._now):
             return False
         return feasible(self._fleet, self._model.profile, host, share=self._share)
 

@@ -1,6 +1,7 @@
 """The fleet as one value: hosts, devices, models, load jobs, failures, sizes. Frozen; `transitions` makes new ones.
 
-Dictionaries inside are never changed in place. Times are Unix seconds, since hosts report theirs so.
+Dictionaries inside are never changed in place. Times are Unix seconds, since hosts report theirs so; what a
+clock that is set may spoil is over after a minute.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,23 @@ import msgspec
 from cortex.protocol import ModelEntry, ModelLoad
 from cortex.types import ModelState
 
-__all__ = ["MIB", "ON_THE_WAY", "Device", "Duty", "Failure", "Fault", "Fleet", "Host", "Job", "Reach", "located_in"]
+__all__ = [
+    "MIB",
+    "ON_THE_WAY",
+    "REST_LIMIT",
+    "Device",
+    "Duty",
+    "Failure",
+    "Fault",
+    "Fleet",
+    "Host",
+    "Job",
+    "Reach",
+    "located_in",
+]
 
 MIB = 1024 * 1024
+REST_LIMIT = 60.0  # seconds that anything is held against a host at most
 ON_THE_WAY = frozenset({ModelState.FETCHING, ModelState.LOADING})
 
 
@@ -41,6 +56,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     count: int
     until: float
+
+    def holds(self, now: float) -> bool:
+        """Whether it is held against the host now."""
+        return _yet_to_come(self.until, now)
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +131,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     def trusted(self, model: str, now: float) -> bool:
         """Whether it neither flaps nor fails requests of the model."""
         fault = self.faults.get(model)
-        return self.held_until <= now and (fault is None or fault.until <= now)
+        return self.steady(now) and (fault is None or not fault.holds(now))
+
+    def steady(self, now: float) -> bool:
+        """Whether it does not flap."""
+        return not _yet_to_come(self.held_until, now)
 
     def places(self, model: str) -> int | None:
         """How many requests of the model may be there at once: what runs, and a few that wait so that no place stays
@@ -168,6 +191,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     until: float
 
+    def holds(self, now: float) -> bool:
+        """Whether the host rests for the model now."""
+        return _yet_to_come(self.until, now)
+
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a decision looks at. `failures` has keys (host, model); `sizes` are the bytes that a model takes
@@ -188,6 +215,11 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     def models(self) -> set[str]:
         """Names of all models that some host knows, in whatever state."""
         return set(self.located)
+
+
+def _yet_to_come(until: float, now: float) -> bool:
+    """Where more is left than anything lasts, the clock was set back meanwhile, and it is over."""
+    return now < until <= now + REST_LIMIT
 
 
 def located_in(hosts: Mapping[str, Host]) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from cortex.errors import CortexError, InsufficientMemory, LoadError
 from cortex.fleet.replacing import dropped, put, with_host
-from cortex.fleet.state import MIB, Device, Failure, Fleet, Host, Job, Reach
+from cortex.fleet.state import MIB, REST_LIMIT, Device, Failure, Fleet, Host, Job, Reach
 from cortex.fleet.trust import went_down
 from cortex.protocol import DeviceHealth, Discovery, Health, ModelEntry, NeuronEvent
 from cortex.types import ModelState
@@ -30,7 +30,6 @@ __all__ = [
 
 MISSES_UNTIL_DOWN = 3
 _COOL_DOWN_SECONDS = 2.0
-_COOL_DOWN_LIMIT = 60.0
 
 
 def discovered(fleet: Fleet, name: str, found: Discovery) -> Fleet:
@@ -138,7 +137,7 @@ def load_failed(fleet: Fleet, model: str, error: CortexError, *, now: float, pla
     key = (job.host, model)  # 2.
     count = fleet.failures[key].count + 1 if key in fleet.failures else 1
     rest = _COOL_DOWN_SECONDS * 2 ** min(count - 1, 8) if isinstance(error, LoadError) else float(count)
-    until = now + min(max(rest, error.retry_after or 0.0), _COOL_DOWN_LIMIT)
+    until = now + min(max(rest, error.retry_after or 0.0), REST_LIMIT)
     failure = Failure(code=error.code, message=error.message, count=count, until=until)
     return replace(fleet, failures=put(fleet.failures, key, failure))
 

@@ -6,13 +6,12 @@ Nobody is refused because of it: where no other host can serve, they still may.
 from msgspec.structs import replace
 
 from cortex.fleet.replacing import dropped, put, with_host
-from cortex.fleet.state import Fault, Fleet, Host, Reach
+from cortex.fleet.state import REST_LIMIT, Fault, Fleet, Host, Reach
 
 __all__ = ["FAULTS_UNTIL_OPEN", "request_failed", "request_served", "went_down"]
 
 FAULTS_UNTIL_OPEN = 3
 _REST_SECONDS = 2.0
-_REST_LIMIT = 60.0
 _WINDOW_SECONDS = 600.0
 _KEPT = 8
 
@@ -21,7 +20,7 @@ def went_down(host: Host, now: float) -> Host:
     """1. It is away. 2. The first time within the window costs nothing more, each further one twice the time before."""
     if host.reach is not Reach.UP:  # 1.
         return replace(host, reach=Reach.DOWN)
-    downs = (*(at for at in host.downs if at > now - _WINDOW_SECONDS), now)[-_KEPT:]  # 2.
+    downs = (*(at for at in host.downs if now - _WINDOW_SECONDS < at <= now), now)[-_KEPT:]  # 2.
     held = 0.0 if len(downs) == 1 else now + _rest(len(downs) - 2)
     return replace(host, reach=Reach.DOWN, downs=downs, held_until=held)
 
@@ -45,4 +44,4 @@ def request_served(fleet: Fleet, name: str, model: str) -> Fleet:
 
 
 def _rest(times: int) -> float:
-    return min(_REST_SECONDS * 2.0 ** min(times, 16), _REST_LIMIT)
+    return min(_REST_SECONDS * 2.0 ** min(times, 16), REST_LIMIT)

@@ -28,7 +28,7 @@ from cortex.gateway.dispatch import Dispatcher
 from cortex.gateway.handwork import HandworkKeeper
 from cortex.gateway.idle import IdleUnloader
 from cortex.gateway.inference import Inference
-from cortex.gateway.interruptions import Interruptions
+from cortex.gateway.interruptions import Interruptions, Silences
 from cortex.gateway.ledger import Ledger
 from cortex.gateway.lifecycle import Lifecycle
 from cortex.gateway.listing import Listing
@@ -74,10 +74,10 @@ class Gateway:
         self.metrics = Metrics(lambda: self.board.fleet)
         self._reloader = None if source is None else Reloader(source, files, self._apply, self.metrics)
         self._client = UpstreamClient(tls=_host_tls(config.neuron_tls))
-        self._client.credentials = credentials(files)
-        self._client.strangers = strangers(config)
+        self._introduce(files)
         self._neurons = NeuronClient(self._client)
-        self._poller = Poller(self.board, self._neurons, poll_seconds=settings.poll_secs)
+        self._silences = Silences()
+        self._poller = Poller(self.board, self._neurons, settings.poll_secs, on_silent=self._silences.fell_silent)
         self._defrag = Defrag(self.board, self._neurons, after=config.eviction.defrag_after_cycles)
         self._lifecycle = Lifecycle(
             self.board,
@@ -105,10 +105,17 @@ class Gateway:
         self._drain = Drain(self.server, settings.drain_secs, self._interruptions.interrupt)
         self.metrics_server = _metrics_server(self.metrics, settings)
 
+    def _introduce(self, files: GatewayFiles) -> None:
+        """Tell the client what each host is sent to be let in."""
+        self._client.credentials = credentials(files)
+        self._client.strangers = strangers(files.config)
+
     def _make_app(self) -> App:
         config, dispatcher = self._files.config, self._dispatcher
         settings = config.gateway
-        upstream = Upstream(self._client, dispatcher, self._poller, idle_seconds=settings.idle_timeout_secs)
+        upstream = Upstream(
+            self._client, dispatcher, self._poller, self._silences, idle_seconds=settings.idle_timeout_secs
+        )
         if config.usage.ledger is not None:
             self.metrics.ledger = Ledger(Path(config.usage.ledger), self.metrics.ledger_errors.inc)
         app = App("gateway", on_error=error_style, max_body_bytes=settings.max_body_bytes)
@@ -158,8 +165,7 @@ class Gateway:
         self._access.configure(config.auth, Keyring(files.keys))
         self._cors.configure(_reading_origins(config), config.cors.max_age_secs)
         self._files = files
-        self._client.credentials = credentials(files)
-        self._client.strangers = strangers(config)
+        self._introduce(files)
         self._dispatcher.policy = _policy(files)
         self._dispatcher.wait_seconds = config.gateway.load_wait_secs
         self._dispatcher.lines.limits = config.admission

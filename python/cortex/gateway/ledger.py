@@ -128,8 +128,10 @@ class Ledger:
 
 def _unended(path: Path) -> tuple[list[Line], bool]:
     """What began and has no ending, among the last lines, and whether the file ends with a whole line. A line that is
-    none, since a disk was full or a machine went down, is passed over."""
+    none, since a disk was full or a machine went down, is passed over. What is no file on a disk has no past."""
     open_: dict[str, Line] = {}
+    if not path.is_file():
+        return [], True
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))

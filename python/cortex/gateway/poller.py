@@ -15,7 +15,7 @@ from contextlib import aclosing
 from typing import NamedTuple, Protocol, TypeVar
 
 from cortex import logs
-from cortex.errors import CortexError, UpstreamUnreachable
+from cortex.errors import CortexError, UpstreamLost, UpstreamUnreachable
 from cortex.fleet.state import Fleet, Host, Reach
 from cortex.fleet.transitions import discovered, event_seen, health_seen, missed, models_seen, refused
 from cortex.gateway.board import Board
@@ -45,11 +45,17 @@ class _Watcher(NamedTuple):
 
 
 class Poller:
-    """Owns the watchers; `start` and `close` once each. `pause_seconds` may be replaced while it runs."""
+    """Owns the watchers; `start` and `close` once each. `pause_seconds` may be replaced while it runs.
 
-    def __init__(self, board: Board, neurons: NeuronClient, *, poll_seconds: float) -> None:
+    `on_silent` hears of a neuron that is down because it does not answer: its connections are open, and nothing comes.
+    """
+
+    def __init__(
+        self, board: Board, neurons: NeuronClient, poll_seconds: float, *, on_silent: Callable[[str], None]
+    ) -> None:
         self._board = board
         self._neurons = neurons
+        self._on_silent = on_silent
         self.pause_seconds = poll_seconds
         self._watchers: dict[str, _Watcher] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -140,6 +146,8 @@ class Poller:
             self._note(name, refused, "refuses connections")
         else:
             self._note(name, missed, f"does not answer: {error.message}", error)
+            if asked.ours and isinstance(error, UpstreamLost) and self._host(name).reach is Reach.DOWN:
+                self._on_silent(name)
 
     async def _watch(self, name: str) -> None:
         while True:

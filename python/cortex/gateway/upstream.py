@@ -12,6 +12,7 @@ from cortex.dialects.openai_chat import decode_error
 from cortex.errors import CortexError
 from cortex.fleet.catalogue import Model
 from cortex.gateway.dispatch import Dispatcher, Lease
+from cortex.gateway.interruptions import Silences
 from cortex.gateway.metrics import Meter
 from cortex.gateway.neurons import retry_after_of
 from cortex.gateway.poller import Poller
@@ -47,12 +48,22 @@ class _HostError(Exception):
 
 
 class Upstream:
-    """Runs calls. The URL is the configured endpoint; redirects are not followed."""
+    """Runs calls. The URL is the configured endpoint; redirects are not followed. `silences` ends what waits for a host
+    that the poller finds silent."""
 
-    def __init__(self, client: UpstreamClient, dispatcher: Dispatcher, poller: Poller, *, idle_seconds: float) -> None:
+    def __init__(
+        self,
+        client: UpstreamClient,
+        dispatcher: Dispatcher,
+        poller: Poller,
+        silences: Silences,
+        *,
+        idle_seconds: float,
+    ) -> None:
         self._client = client
         self._dispatcher = dispatcher
         self._poller = poller
+        self._silences = silences
         self._idle_seconds = idle_seconds
         self._retries = RetryBudget()
 
@@ -94,9 +105,12 @@ class Upstream:
         call.meter.cold = call.meter.cold or lease.cold
         url = lease.endpoint + call.path
         try:
-            async with self._client.open(
-                "POST", url, headers=call.headers, body=call.body, idle_seconds=self._idle_seconds
-            ) as response:
+            async with (
+                self._silences.scope(lease.neuron),
+                self._client.open(
+                    "POST", url, headers=call.headers, body=call.body, idle_seconds=self._idle_seconds
+                ) as response,
+            ):
                 if response.status != 200:
                     body = await response.read(_ERROR_LIMIT)
                     raise decode_error(response.status, body, retry_after=retry_after_of(response.headers))

@@ -15,6 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from cortex.errors import CortexError, UpstreamLost, UpstreamMalformed, UpstreamUnreachable
 from cortex.http.message import NO_HEADERS
+from cortex.http.probes import Probes, probe
 
 __all__ = ["HOP_BY_HOP", "UpstreamClient", "UpstreamResponse", "map_client_error"]
 
@@ -26,8 +27,8 @@ HOP_BY_HOP = frozenset(
 _KEEPALIVE_SECONDS = 20.0  # below the 30 s after which our servers close an idle connection, else both race
 _READ_BUFFER = 256 * 1024
 # A host that is gone without a word (power, cable) is noticed after about 10 s of silence while we wait for it, and
-# after 20 s when it does not even acknowledge what was sent. Seconds and counts, as in tcp(7).
-_PROBES = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 20_000))
+# after 20 s when it does not even acknowledge what was sent.
+_PROBES = Probes(idle_seconds=5, every_seconds=2, count=3, sent_seconds=20)
 
 
 def map_client_error(error: Exception, where: str) -> CortexError:
@@ -179,11 +180,7 @@ def _probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     family, kind, proto, *_ = address
     made = socket.socket(family, kind, proto)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _PROBES:
-            option = getattr(socket, name, None)
-            if option is not None:
-                made.setsockopt(socket.IPPROTO_TCP, option, value)
+        probe(made, _PROBES)
     except OSError:
         made.close()
         raise

@@ -20,6 +20,7 @@ from granian.server.embed import Server as GranianServer
 from cortex.errors import ConfigError
 from cortex.http.adapter import Adapter
 from cortex.http.app import App
+from cortex.http.probes import Probes, probe
 from cortex.http.tls import ListenerTls
 
 __all__ = ["MAX_CONNECTIONS", "Server"]
@@ -27,6 +28,9 @@ __all__ = ["MAX_CONNECTIONS", "Server"]
 _log = logging.getLogger("cortex.http")
 MAX_CONNECTIONS = 4096
 _CLOSE_SECONDS = 5.0
+# A client that vanished without a word (power, cable, a closed lid) is noticed after 30 s, also where we owe it nothing
+# yet: what it asked for is given up. Its sends that nobody acknowledges are cut off by the stall limit.
+_PROBES = Probes(idle_seconds=10, every_seconds=5, count=4)
 
 
 class _Embedded(GranianServer):
@@ -152,6 +156,7 @@ class Server:
             fields = {"socket": f"{address}:{port}", self._setting: f"{self.host}:{self.port}"}
             _log.warning("listening on the socket handed over, not as configured", extra={"fields": fields})
         self._inherited.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        probe(self._inherited, _PROBES)
         self._inherited.setblocking(False)
         return self._inherited
 
@@ -191,6 +196,7 @@ def _bind(host: str, port: int, backlog: int, setting: str) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections inherit it; without it a small chunk waits up to 40 ms for the client to acknowledge the last one.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        probe(listener, _PROBES)  # inherited too
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((host, port))

@@ -4,6 +4,7 @@ import pytest
 
 from cortex.errors import InsufficientMemory, ModelFileInvalid
 from cortex.fleet.placement import feasible
+from cortex.fleet.scheduler import Load, Reject, Wait, decide
 from cortex.fleet.state import MIB, Fleet, Host, Job, Reach
 from cortex.fleet.transitions import (
     discovered,
@@ -20,7 +21,7 @@ from cortex.fleet.transitions import (
 )
 from cortex.protocol import DeviceHealth, DeviceInfo, Discovery, Health, ModelEntry, ModelLoad, NeuronEvent
 from cortex.types import ModelState
-from tests.unit.fleet.fleets import NOW, fleet, host, listed, loaded
+from tests.unit.fleet.fleets import NOW, fleet, host, listed, loaded, policy
 
 NEW = Fleet(hosts={"beast": Host(name="beast", endpoint="http://beast:13131")})
 FOUND = Discovery(
@@ -144,3 +145,14 @@ def test_a_host_that_comes_back_gets_new_chances() -> None:
     state = load_failed(job_started(fleet(host("beast", 100)), JOB), "a", ModelFileInvalid("cut"), now=NOW)
     assert discovered(refused(state, "beast", now=NOW), "beast", FOUND).failures == {}
     assert discovered(state, "beast", FOUND).failures == state.failures
+
+
+def test_a_clock_that_is_set_back_ends_a_rest_and_a_minimum_stay() -> None:
+    earlier = NOW - 86_400
+    state = load_failed(job_started(fleet(host("beast", 100)), JOB), "a", ModelFileInvalid("cut"), now=NOW)
+    assert isinstance(decide(state, listed("a", 40), policy(listed("a", 40)), now=NOW), Reject)
+    assert isinstance(decide(state, listed("a", 40), policy(listed("a", 40)), now=earlier), Load)
+    young = fleet(host("beast", 50, models=(loaded("b", 40, loaded_at=NOW - 1),)))
+    rules = policy(listed("a", 40), min_residency_seconds=60.0)
+    assert isinstance(decide(young, listed("a", 40), rules, now=NOW), Wait)
+    assert isinstance(decide(young, listed("a", 40), rules, now=earlier), Load)

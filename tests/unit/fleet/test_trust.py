@@ -147,3 +147,14 @@ def test_a_prefix_is_worth_a_short_queue_and_no_long_one() -> None:
     away = refused(busy(0), "quad", now=NOW)
     assert away.hosts["quad"].reach is Reach.DOWN
     assert where(away, near="quad") == Serve("beast")
+
+
+def test_a_clock_that_is_set_back_holds_nothing_against_a_host_for_longer() -> None:
+    earlier = NOW - 86_400
+    state = flapped(BOTH, "beast", 5)
+    for step in range(FAULTS_UNTIL_OPEN + 2):
+        state = request_failed(state, "beast", "a", now=NOW + step)
+    assert where(state, NOW + 5) == Serve("quad")
+    assert where(state, earlier) == Serve("beast")
+    again = up_again(refused(state, "beast", now=earlier), "beast")
+    assert again.hosts["beast"].held_until == 0.0, "what happened later is no history"
