@@ -33,7 +33,7 @@ def test_a_fresh_fleet_of_three(fleet: Fleet) -> None:
 @pytest.mark.parametrize(("name", "package"), [("gate", "cortex"), ("beast", "helexa-neuron")])
 def test_a_package_is_small_and_its_service_is_ready_before_its_models(fleet: Fleet, name: str, package: str) -> None:
     machine, unit = fleet.hosts[name], UNITS[name]
-    size = int(machine.sh(f"rpm -q --qf '%{{size}}' {package}"))
+    size = int(machine.sh(f"rpm -q --qf '%{{longsize}}' {package}"))
     machine.sh(f"systemctl restart {unit}")
     begun, ready = (
         int(machine.show(unit, key)) for key in ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")

@@ -111,14 +111,12 @@ def test_a_service_that_flaps_fails_visibly_and_deployment_mends_it(deployed: Fl
 def test_a_stop_lets_a_running_stream_end_whole(deployed: Fleet, name: str) -> None:
     machine, unit = deployed.hosts[name], UNITS[name]
     port, token = (31313, "") if name == "gate" else (13131, TOKEN)
-    stream = Stream(f"{machine.address}:{port}", tokens=STREAM_TOKENS, token=token)
-    stream.begin()
-    stopping = threading.Thread(target=machine.sh, args=(f"systemctl stop cortex.socket {unit}",))
-    stopping.start()
-    try:
+    units = f"cortex.socket {unit}" if name == "gate" else unit
+    stopping = threading.Thread(target=machine.sh, args=(f"systemctl stop {units}",))
+    with Stream(f"{machine.address}:{port}", tokens=STREAM_TOKENS, token=token) as stream:
+        stopping.start()
         machine.until(f"systemctl is-active {unit} | grep -q deactivating")
         assert stream.rest() == (STREAM_TOKENS, "length", True)
-    finally:
         stopping.join()
     assert (machine.show(unit, "ActiveState"), machine.show(unit, "Result")) == ("inactive", "success")
 

@@ -72,23 +72,26 @@ class Asking:
 
 
 class Stream:
-    """An answer of exactly `tokens` tokens, streamed; `begin` returns with its first piece, `rest` with its end."""
+    """An answer of exactly `tokens` tokens, streamed; entered with its first piece, `rest` takes it to its end."""
 
     def __init__(self, address: str, *, tokens: int, token: str = "") -> None:
-        self._address = address
         messages = [{"role": "user", "content": "Tell me a long story about a fox."}]
         self._body = {"model": MODEL, "messages": messages, "stream": True, "temperature": 0}
         self._body |= {"max_tokens": tokens, "ignore_eos": True, "stream_options": {"include_usage": True}}
         self._headers = {"content-type": "application/json", **({"authorization": f"Bearer {token}"} if token else {})}
+        self._connection = http.client.HTTPConnection(address, timeout=_SECONDS)
         self._lines: Iterator[bytes] = iter(())
 
-    def begin(self) -> None:
-        connection = http.client.HTTPConnection(self._address, timeout=_SECONDS)
-        connection.request("POST", _PATH, json.dumps(self._body), self._headers)
-        response = connection.getresponse()
+    def __enter__(self) -> Self:
+        self._connection.request("POST", _PATH, json.dumps(self._body), self._headers)
+        response = self._connection.getresponse()
         assert response.status == 200, response.read()
         self._lines = iter(response)
         assert any(line.startswith(b"data: ") for line in self._lines)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._connection.close()
 
     def rest(self) -> tuple[int, str, bool]:
         """Tokens that the usage counts, why it ended, whether `[DONE]` came."""
