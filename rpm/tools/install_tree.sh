@@ -14,6 +14,8 @@ python3 -m venv build-venv
 build-venv/bin/python -m pip install --quiet --no-index --no-deps --no-compile --disable-pip-version-check \
   --find-links "$wheels" --target "$root$site" --requirement "$here/requirements.txt" "$wheel"
 rm -rf "$root$site/bin" "$root$site"/*.dist-info/direct_url.json build-venv
+# Wheels often carry the symbols of their build: 20 MB that nothing here reads.
+! command -v strip >/dev/null || find "$root$site" -name '*.so*' -type f -exec strip --strip-unneeded {} +
 mkdir -p "$root$tree/bin" "$root/usr/bin"
 ln -s "../../../bin/python$abi" "$root$tree/bin/python3"
 printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = %s\n' "$abi" > "$root$tree/pyvenv.cfg"

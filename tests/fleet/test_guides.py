@@ -137,6 +137,20 @@ def test_a_wheel_on_a_bare_host(deployed: Fleet) -> None:
     quad.until("! kill -0 $(cat up.pid) 2>/dev/null")
 
 
+def test_cortex_up_of_the_gateways_package_runs_on_the_engine_beside_it(deployed: Fleet) -> None:
+    gate = deployed.hosts["gate"]
+    ports = "--listen 127.0.0.1:8080 --metrics-listen 127.0.0.1:0 --neuron-port 0"
+    up = f"cortex up /srv-models/{cached_starter().name} {ports}"
+    said = gate.sh(f"{up} 2>&1; echo status $?")
+    assert "install helexa-neuron" in said
+    assert said.endswith("status 1")
+    gate.sh("dnf5 -y --refresh install helexa-neuron")
+    gate.sh(f"nohup {up} > up.log 2>&1 & echo $! > up.pid")
+    gate.until("grep -q 'is loaded' up.log")
+    assert "Paris" in gate.sh("cortex validate -e http://127.0.0.1:8080")
+    gate.sh("kill $(cat up.pid); dnf5 -y remove helexa-neuron; rm -rf /etc/neuron")
+
+
 @runs("security.md:0", "security.md:1")
 def test_firewalls_open_each_daemon_to_those_who_need_it(deployed: Fleet) -> None:
     gate, quad = deployed.hosts["gate"], deployed.hosts["quad"]

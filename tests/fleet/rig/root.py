@@ -83,7 +83,7 @@ def _make(path: Path, public: str) -> None:
     shutil.rmtree(building, ignore_errors=True)
     if not _TAR.exists():
         old = '--aptopt=Acquire::Check-Valid-Until "false"'
-        run("mmdebstrap", "--variant=minbase", old, f"--include={PACKAGES}", "sid", f"{_TAR}.new", seconds=1800)
+        run("mmdebstrap", "--variant=minbase", old, f"--include={PACKAGES}", "sid", f"{_TAR}.new", seconds=600)
         Path(f"{_TAR}.new").replace(_TAR)
     building.mkdir()
     run("tar", "-C", building, "-xf", _TAR)
