@@ -193,6 +193,8 @@ fn scheduler(
         max_waiting: options.max_sequences.saturating_add(options.max_waiting),
         max_context: plan.context_length,
         short_context: shape.short_context(),
+        // A state is of all tokens before, so nobody can begin with a part of them.
+        shares_prefixes: shape.recurrent.is_none(),
     };
     Scheduler::new(limits).map_err(|error| EngineError::field("max_sequences", error.to_string()))
 }
@@ -214,6 +216,7 @@ fn warm_up(decoder: &Decoder, cache: &KvCache) -> Result<(), EngineError> {
     let logits = decoder
         .forward(&batch, cache)
         .map_err(|error| failed(error.to_string()))?;
+    cache.keep(std::iter::empty());
     let logits = logits.ok_or_else(|| failed("no logits".to_owned()))?;
     let logits = logits
         .flatten_all()

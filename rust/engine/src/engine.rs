@@ -17,7 +17,7 @@ use crate::request::Request;
 use crate::sampler::splitmix;
 use crate::{
     CompiledGrammar, EngineError, Event, Grammar, LoadOptions, ModelInfo, SamplingParams, Stats,
-    Timings, answer, assembly,
+    Timings, answer, assembly, model,
 };
 
 const GENERATES_NOTHING: EngineError =
@@ -37,7 +37,7 @@ pub struct Engine {
 impl Engine {
     pub(crate) fn load(options: &LoadOptions, state: &LoadState) -> Result<Self, EngineError> {
         let file = ModelFile::open(&options.path)?;
-        state.expect_bytes(file.weights_bytes());
+        state.expect_bytes(needed_bytes(&file));
         let outline = embed::outline(&file)?;
         match outline.pooling {
             None => Self::start(assembly::assemble(file, options, state)?),
@@ -379,6 +379,14 @@ fn escaped(bytes: &[u8]) -> String {
         let _ = write!(text, "\\x{byte:02x}");
         text
     })
+}
+
+/// Bytes of the tensors that a load reads.
+fn needed_bytes(file: &ModelFile) -> u64 {
+    let needed = model::needed(file);
+    let unneeded = file.tensors().iter().filter(|tensor| !needed(&tensor.name));
+    let unneeded: u64 = unneeded.map(|tensor| tensor.bytes as u64).sum();
+    file.weights_bytes().saturating_sub(unneeded)
 }
 
 fn failed(text: impl Into<String>) -> EngineError {

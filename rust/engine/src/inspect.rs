@@ -9,7 +9,7 @@ use crate::EngineError;
 use crate::assembly::{KV_TYPE, quantisation};
 use crate::embed::{self, outline};
 use crate::info::ModelKind;
-use crate::model::InSitu;
+use crate::model::{InSitu, needed};
 use crate::vocabulary::has_template;
 
 /// Facts about a model that is not loaded.
@@ -41,7 +41,9 @@ pub struct Inspection {
 
 /// Bytes of all weights in the kernels' layout, at most.
 fn packed_bytes(file: &ModelFile, in_situ: Option<InSitu>, vocab: usize) -> u64 {
-    let sizes = file.tensors().iter().map(|tensor| {
+    let needed = needed(file);
+    let tensors = file.tensors().iter();
+    let sizes = tensors.filter(|tensor| needed(&tensor.name)).map(|tensor| {
         if tensor.shape.len() < 2 {
             // Vectors are f32.
             return 4 * tensor.cols() as u64;
@@ -50,7 +52,10 @@ fn packed_bytes(file: &ModelFile, in_situ: Option<InSitu>, vocab: usize) -> u64 
         let wanted = in_situ.and_then(|wish| wish.of(tensor.ty, cols, rows == vocab));
         PackedMatrix::bytes_for(wanted.unwrap_or(tensor.ty), rows, cols)
     });
-    let pairs = file.skipped().iter().map(pair_bytes);
+    let skipped = file.skipped().iter();
+    let pairs = skipped
+        .filter(|tensor| needed(&tensor.name))
+        .map(pair_bytes);
     sizes.chain(pairs).fold(0, u64::saturating_add)
 }
 
@@ -96,7 +101,11 @@ pub fn inspect(
         (max_sequences, KV_TYPE)
     };
     let (_, as_stored) = estimate(&file, context, sequences, kv.bytes())?;
-    let estimate = as_stored.with_weights(packed_bytes(&file, in_situ, shape.vocab));
+    let states = shape.state_bytes.saturating_mul(sequences as u64);
+    let estimate =
+        as_stored
+            .with_states(states)
+            .with_weights(packed_bytes(&file, in_situ, shape.vocab));
     let (kind, dimensions) = (shape.kind(), shape.dimensions());
     Ok(Inspection {
         kind,

@@ -93,6 +93,9 @@ impl Runner {
             if !self.active.is_empty() {
                 self.step()?;
             }
+            if self.active.is_empty() {
+                self.cache.keep(self.scheduler.first_blocks());
+            }
             // Before the events go out: who reads the last one may read the counters next.
             let (stats, idle) = (self.scheduler.stats(), self.active.is_empty());
             self.shared.gauge.state(&stats, &self.timings, idle);
@@ -147,6 +150,7 @@ impl Runner {
     fn step(&mut self) -> Result<(), Fault> {
         let now = Instant::now();
         let step = self.scheduler.schedule();
+        self.cache.keep(self.scheduler.first_blocks());
         if step.work.is_empty() {
             return Err(Fault(
                 "the scheduler has sequences but no work for them".to_owned(),

@@ -9,7 +9,7 @@ use common::{Lone, argmax, shared_fixture};
 use cortex_engine::SamplingParams;
 use cortex_engine::model::Outputs;
 
-const FAMILIES: [&str; 15] = [
+const FAMILIES: [&str; 17] = [
     "mistral",
     "qwen2-yarn",
     "gemma2",
@@ -25,7 +25,12 @@ const FAMILIES: [&str; 15] = [
     "qwen3-moe",
     "gpt-oss",
     "deepseek-v3",
+    "qwen3-next",
+    "qwen3-5",
 ];
+
+/// Those of them whose layers keep states, so that prefixes are not shared.
+const WITH_STATES: [&str; 2] = ["qwen3-next", "qwen3-5"];
 
 fn prompts() -> Vec<Vec<u32>> {
     let shared: Vec<u32> = (0..70).map(|i| 10 + (i * 37) % 490).collect();
@@ -71,7 +76,8 @@ fn greedy_answers_do_not_depend_on_batch_chunks_or_prefix_hits() {
         assert_eq!(together(&mut batch), expected, "{family} cold");
         let before = batch.engine.stats().prefix_hits;
         assert_eq!(together(&mut batch), expected, "{family} with prefix hits");
-        assert!(batch.engine.stats().prefix_hits > before, "{family}");
+        let hits = batch.engine.stats().prefix_hits;
+        assert_eq!(hits > before, !WITH_STATES.contains(&family), "{family}");
     }
 }
 

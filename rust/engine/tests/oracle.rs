@@ -142,7 +142,7 @@ fn check_shared(family: &str, model: &str, expected: &str, tolerance: Tolerance)
 }
 
 /// Causal families of the shared folder, from safetensors.
-const FAMILIES: [&str; 21] = [
+const FAMILIES: [&str; 23] = [
     "llama",
     "llama-rope3",
     "llama-wide",
@@ -164,6 +164,8 @@ const FAMILIES: [&str; 21] = [
     "qwen3-moe",
     "gpt-oss",
     "deepseek-v3",
+    "qwen3-next",
+    "qwen3-5",
 ];
 
 #[test]

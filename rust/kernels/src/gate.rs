@@ -10,6 +10,8 @@ use crate::{KernelError, Pool, SimdLevel, shape};
 pub enum Gate {
     /// `gate * sigmoid(gate) * up`.
     Silu,
+    /// `sigmoid(gate) * up`.
+    Sigmoid,
     /// The Gaussian error unit of the gate by its tanh formula, times `up`.
     GeluTanh,
     /// `gate * sigmoid(alpha * gate) * (up + 1)`, the gate at most `limit`, and `up` within it on both sides.
@@ -94,6 +96,7 @@ fn activate_plain<const FUSED: bool>(
 ) {
     match gate {
         Gate::Silu => rows(gate_up, bias, f, out, silu::<FUSED>),
+        Gate::Sigmoid => rows(gate_up, bias, f, out, sigmoid::<FUSED>),
         Gate::GeluTanh => rows(gate_up, bias, f, out, gelu_tanh::<FUSED>),
         Gate::Clamped { alpha, limit } => rows(gate_up, bias, f, out, |gate, up| {
             clamped::<FUSED>(gate, up, alpha, limit)
@@ -133,6 +136,11 @@ fn rows(
 #[inline(always)]
 fn silu<const FUSED: bool>(gate: f32, up: f32) -> f32 {
     gate / (1.0 + exp::<FUSED>(-gate)) * up
+}
+
+#[inline(always)]
+fn sigmoid<const FUSED: bool>(gate: f32, up: f32) -> f32 {
+    up / (1.0 + exp::<FUSED>(-gate))
 }
 
 /// `0.5 * (1 + tanh(u))` is `sigmoid(2 u)`.

@@ -58,7 +58,7 @@ proptest! {
         let bias = prop::option::of(prop::collection::vec(-2.0..2.0f32, 2 * f));
         (prop::collection::vec(-30.0..30.0f32, 2 * m * f), Just(f), bias)
     })) {
-        for gate in [Gate::Silu, Gate::GeluTanh, Gate::Clamped { alpha: 1.7, limit: 7.0 }] {
+        for gate in [Gate::Silu, Gate::Sigmoid, Gate::GeluTanh, Gate::Clamped { alpha: 1.7, limit: 7.0 }] {
             let mut out = vec![f32::NAN; gate_up.len() / 2];
             gated(&Pool::new(1), gate, &gate_up, bias.as_deref(), f, &mut out).unwrap();
             let expected = gate_up.chunks_exact(2 * f).flat_map(|row| {
@@ -87,6 +87,7 @@ fn plain_gate(gate: Gate, value: f64, up: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     match gate {
         Gate::Silu => value * sigmoid(value) * up,
+        Gate::Sigmoid => sigmoid(value) * up,
         Gate::GeluTanh => {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (value + 0.044_715 * value.powi(3));
             0.5 * value * (1.0 + inner.tanh()) * up
@@ -114,6 +115,7 @@ fn a_row_does_not_depend_on_the_others_nor_on_the_threads() {
         gated(
             &Pool::new(threads),
             Gate::Silu,
+            Gate::Sigmoid,
             x,
             None,
             width / 2,

@@ -7,6 +7,8 @@ use crate::sequence::Sequence;
 #[derive(Debug)]
 pub(crate) struct BlockPool {
     block_size: usize,
+    /// Blocks are registered in the cache.
+    shares: bool,
     /// Sequences that hold the block.
     holders: Vec<u32>,
     free: Vec<u32>,
@@ -14,9 +16,10 @@ pub(crate) struct BlockPool {
 }
 
 impl BlockPool {
-    pub fn new(blocks: usize, block_size: usize) -> Self {
+    pub fn new(blocks: usize, block_size: usize, shares: bool) -> Self {
         Self {
             block_size,
+            shares,
             holders: vec![0; blocks],
             // Low numbers go out first: the pages of the others stay untouched.
             free: (0..blocks as u32).rev().collect(),
@@ -91,6 +94,9 @@ impl BlockPool {
     /// Register the full blocks that the sequence has computed. Where the cache has the same tokens already, the
     /// sequence goes over to that block: the memory is kept once, and nobody holds a block without its parent.
     pub fn register(&mut self, sequence: &mut Sequence) {
+        if !self.shares {
+            return;
+        }
         for index in sequence.links.len()..sequence.computed / self.block_size {
             let start = index * self.block_size;
             let tokens = &sequence.tokens[start..start + self.block_size];

@@ -20,6 +20,8 @@ pub struct Limits {
     /// The KV of a sequence of more tokens than this is different from the first token on, so it is computed again
     /// when a sequence grows beyond.
     pub short_context: Option<usize>,
+    /// What is computed of a sequence is all in its blocks, so that others that begin like it may share them.
+    pub shares_prefixes: bool,
 }
 
 impl Limits {

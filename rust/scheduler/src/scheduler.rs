@@ -43,7 +43,7 @@ impl Scheduler {
     pub fn new(limits: Limits) -> Result<Self, SchedulerError> {
         limits.check()?;
         Ok(Self {
-            pool: BlockPool::new(limits.blocks, limits.block_size),
+            pool: BlockPool::new(limits.blocks, limits.block_size, limits.shares_prefixes),
             limits,
             running: Vec::new(),
             waiting: VecDeque::new(),
@@ -108,6 +108,13 @@ impl Scheduler {
             .find(|sequence| sequence.id == id)
             .and_then(|sequence| sequence.cached)
             .unwrap_or(0)
+    }
+
+    /// The first block of each running sequence; where prefixes are not shared it stands for the sequence until that
+    /// ends or gives way.
+    pub fn first_blocks(&self) -> impl Iterator<Item = u32> {
+        let running = self.running.iter();
+        running.filter_map(|sequence| sequence.blocks.first().copied())
     }
 
     /// The counters.
@@ -198,8 +205,10 @@ impl Scheduler {
         self.pool.adopt(sequence, &hits);
         if sequence.cached.is_none() {
             sequence.cached = Some(sequence.computed);
-            self.prefix_queries += sequence.prompt as u64;
-            self.prefix_hits += sequence.computed as u64;
+            if self.limits.shares_prefixes {
+                self.prefix_queries += sequence.prompt as u64;
+                self.prefix_hits += sequence.computed as u64;
+            }
         }
         true
     }
@@ -209,7 +218,9 @@ impl Scheduler {
         let shared = (hits + 1) * self.limits.block_size;
         let mut running = self.running.iter();
         // The last token is always computed, so a block that ends with it is no hit.
-        shared < sequence.tokens.len() && running.any(|other| other.begins_like(sequence, shared))
+        self.limits.shares_prefixes
+            && shared < sequence.tokens.len()
+            && running.any(|other| other.begins_like(sequence, shared))
     }
 
     /// Plan as many tokens of a sequence as there are tokens and blocks for; false if there is no block for the

@@ -14,6 +14,7 @@ const LIMITS: Limits = Limits {
     max_waiting: 4,
     max_context: 64,
     short_context: None,
+    shares_prefixes: true,
 };
 
 fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
@@ -203,6 +204,30 @@ fn a_full_queue_refuses() {
     }
     let full = engine.add(4, &[1], 1, 0);
     assert_eq!(full, Err(SchedulerError::QueueFull { waiting: 4 }));
+}
+
+#[test]
+fn without_sharing_every_sequence_computes_all_of_its_own() {
+    let mut engine = FakeEngine::new(limits(|limits| {
+        limits.shares_prefixes = false;
+        limits.step_tokens = 64;
+    }));
+    let prompt: Vec<u32> = (0..12).collect();
+    for round in 0..2 {
+        engine.add(2 * round, &prompt, 3, 0).unwrap();
+        engine.add(2 * round + 1, &prompt, 3, 0).unwrap();
+        let step = engine.step();
+        let starts: Vec<_> = step.work.iter().map(|work| work.start).collect();
+        assert_eq!(starts, [0, 0], "round {round}");
+        let named: Vec<u32> = engine.scheduler.first_blocks().collect();
+        let first: Vec<u32> = step.work.iter().map(|work| work.blocks[0]).collect();
+        assert_eq!(named, first);
+        engine.run_out();
+    }
+    assert_eq!(engine.scheduler.first_blocks().count(), 0);
+    let stats = engine.scheduler.stats();
+    assert_eq!(stats.blocks_cached + stats.prefix_queries as usize, 0);
+    engine.assert_no_leak();
 }
 
 #[test]

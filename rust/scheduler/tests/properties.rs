@@ -36,8 +36,9 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     let short = prop::option::of(1..30usize);
-    (1..6usize, 4..24usize, 1..6usize, 0..12usize, short).prop_map(
-        |(block_size, blocks, max_running, spare, short_context)| Limits {
+    let sizes = (1..6usize, 4..24usize, 1..6usize, 0..12usize);
+    (sizes, short, any::<bool>()).prop_map(
+        |((block_size, blocks, max_running, spare), short_context, shares_prefixes)| Limits {
             block_size,
             blocks,
             step_tokens: max_running + spare,
@@ -45,6 +46,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             max_waiting: 10,
             max_context: 36,
             short_context,
+            shares_prefixes,
         },
     )
 }

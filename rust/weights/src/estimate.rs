@@ -23,6 +23,8 @@ pub struct Estimate {
     pub kv_bytes_per_token: u64,
     /// The cache of all sequences at full context.
     pub kv_bytes: u64,
+    /// The states of all sequences, of fixed size, in models that have layers without attention.
+    pub state_bytes: u64,
     /// Activations of the largest step, logits, and a fixed part.
     pub work_bytes: u64,
     /// All of it and 5 % for fragmentation.
@@ -30,11 +32,21 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// The same model whose states take this many bytes; the weights are to be set after it.
+    #[must_use]
+    pub fn with_states(self, state_bytes: u64) -> Self {
+        Self {
+            state_bytes,
+            ..self
+        }
+    }
+
     /// The same model whose weights take this many bytes once they are loaded.
     #[must_use]
     pub fn with_weights(self, weights_bytes: u64) -> Self {
         let sum = weights_bytes
             .saturating_add(self.kv_bytes)
+            .saturating_add(self.state_bytes)
             .saturating_add(self.work_bytes);
         Self {
             weights_bytes,
@@ -73,6 +85,7 @@ pub fn estimate(
         weights_bytes: 0,
         kv_bytes_per_token,
         kv_bytes,
+        state_bytes: 0,
         work_bytes,
         total_bytes: 0,
     };

@@ -96,6 +96,7 @@ impl DecoderEmbedder {
                 }
             }
         }
+        self.cache.keep(std::iter::empty());
         if self.pooling == Pooling::Mean {
             vectors = means.iter().map(Mean::finish).collect();
         }

@@ -15,6 +15,8 @@ pub(crate) struct Outline {
     pub vocab: usize,
     /// Most tokens of a sequence or text.
     pub context_length: usize,
+    /// What a sequence keeps besides its keys and values.
+    pub state_bytes: u64,
     /// `Some` for a model that embeds.
     pub pooling: Option<Pooling>,
 }
@@ -46,10 +48,12 @@ pub(crate) fn outline(file: &ModelFile) -> Result<Outline, EngineError> {
             hidden: shape.hidden,
             vocab: shape.vocab,
             context_length: shape.context_length,
+            state_bytes: 0,
             pooling: Some(declared.unwrap_or(Pooling::Mean)),
         }
     } else {
         let shape = model::describe(file)?;
+        let state_bytes = shape.state_bytes();
         Outline {
             architecture: shape.architecture,
             name: shape.name,
@@ -57,6 +61,7 @@ pub(crate) fn outline(file: &ModelFile) -> Result<Outline, EngineError> {
             hidden: shape.hidden,
             vocab: shape.vocab,
             context_length: shape.context_length,
+            state_bytes,
             pooling: declared,
         }
     };

@@ -1,7 +1,7 @@
 //! Attention with keys and values of their own for each head: projections, norms, rotation, cache.
 
 use candle_core::{CpuStorage, CustomOp2, Error, InplaceOp2, Layout, Result, Shape, Tensor};
-use cortex_kernels::{AttentionParameters, KvCell, KvLayout, PackedMatrix};
+use cortex_kernels::{AttentionParameters, Gate, KvCell, KvLayout, PackedMatrix};
 
 use super::batch::Batch;
 use super::description::{Description, LayerShape, QueryKeyNorm, invalid};
@@ -43,12 +43,12 @@ impl Attention {
         let queries = shape.heads * shape.head_dim;
         let keys = shape.kv_heads * shape.head_dim;
         let parts = [
-            (Role::Query, queries),
+            (Role::Query, shape.query_width()),
             (Role::Key, keys),
             (Role::Value, keys),
         ];
         let biases = [
-            (Role::QueryBias, queries),
+            (Role::QueryBias, shape.query_width()),
             (Role::KeyBias, keys),
             (Role::ValueBias, keys),
         ];
@@ -110,25 +110,74 @@ struct Call<'a> {
     layer: LayerShape,
 }
 
+/// Heads in a row of the fused projection.
+#[derive(Clone, Copy)]
+struct Heads {
+    /// Column of the first.
+    first: usize,
+    count: usize,
+    /// From one to the next.
+    stride: usize,
+}
+
+impl Heads {
+    fn queries(shape: &Description) -> Self {
+        Self {
+            first: 0,
+            count: shape.heads,
+            stride: shape.query_stride(),
+        }
+    }
+
+    /// The gates behind the queries.
+    fn gates(shape: &Description) -> Self {
+        Self {
+            first: shape.head_dim,
+            ..Self::queries(shape)
+        }
+    }
+
+    fn keys(shape: &Description) -> Self {
+        Self {
+            first: shape.query_width(),
+            count: shape.kv_heads,
+            stride: shape.head_dim,
+        }
+    }
+
+    fn values(shape: &Description) -> Self {
+        let keys = Self::keys(shape);
+        Self {
+            first: keys.first + shape.kv_heads * shape.head_dim,
+            ..keys
+        }
+    }
+}
+
 impl Call<'_> {
-    /// Copy `heads` heads from column `first` of the fused rows; add the bias and norm them.
+    /// Copy heads of the fused rows; add the bias and norm them.
     fn gather(
         &self,
         fused: &[f32],
-        first: usize,
-        heads: usize,
+        heads: Heads,
         norm: Option<&[f32]>,
         out: &mut Vec<f32>,
     ) -> Result<()> {
         let shape = self.pass.shape;
-        let width = heads * shape.head_dim;
+        let columns = (0..heads.count).map(|head| {
+            let start = heads.first + head * heads.stride;
+            start..start + shape.head_dim
+        });
         out.clear();
         for row in fused.chunks_exact(shape.fused_width()) {
-            out.extend_from_slice(&row[first..first + width]);
+            for columns in columns.clone() {
+                out.extend_from_slice(&row[columns]);
+            }
         }
         if let Some(bias) = &self.weights.query_key_value_bias {
-            for row in out.chunks_exact_mut(width) {
-                for (value, bias) in row.iter_mut().zip(&bias[first..first + width]) {
+            for row in out.chunks_exact_mut(heads.count * shape.head_dim) {
+                let bias = columns.clone().flat_map(|columns| &bias[columns]);
+                for (value, bias) in row.iter_mut().zip(bias) {
                     *value += bias;
                 }
             }
@@ -195,14 +244,12 @@ impl WriteCache<'_> {
         let (call, half) = (self.0, cache.len() / 2);
         let (pass, shape) = (call.pass, call.pass.shape);
         let (k_cache, v_cache) = cache.split_at_mut(half);
-        let first = shape.heads * shape.head_dim;
-        let width = shape.kv_heads * shape.head_dim;
         let mut keys = Vec::new();
         let norm = call.weights.key_norm.as_deref();
-        call.gather(fused, first, shape.kv_heads, norm, &mut keys)?;
+        call.gather(fused, Heads::keys(shape), norm, &mut keys)?;
         call.rotate(&mut keys, shape.kv_heads)?;
         let mut rows = pass.work.rows.borrow_mut();
-        call.gather(fused, first + width, shape.kv_heads, None, &mut rows)?;
+        call.gather(fused, Heads::values(shape), None, &mut rows)?;
         let slots = &pass.batch.slots;
         cortex_kernels::kv_write(&pass.layout, k_cache, v_cache, &keys, &rows, slots)
             .map_err(Error::wrap)
@@ -240,7 +287,7 @@ impl PagedAttention<'_> {
         let (k_cache, v_cache) = cache.split_at(cache.len() / 2);
         let mut queries = pass.work.rows.borrow_mut();
         let norm = call.weights.query_norm.as_deref();
-        call.gather(fused, 0, shape.heads, norm, &mut queries)?;
+        call.gather(fused, Heads::queries(shape), norm, &mut queries)?;
         call.rotate(&mut queries, shape.heads)?;
         let mut out = vec![0.0; queries.len()];
         cortex_kernels::paged_attention(
@@ -260,6 +307,21 @@ impl PagedAttention<'_> {
             &mut out,
         )
         .map_err(Error::wrap)?;
+        if shape.attention_gate {
+            self.gate(fused, &mut queries, &mut out)?;
+        }
         Ok(matrix(out, shape.heads * shape.head_dim))
+    }
+
+    /// Multiply what heads gave by the sigmoids of their gates.
+    fn gate(&self, fused: &[f32], rows: &mut Vec<f32>, out: &mut [f32]) -> Result<()> {
+        let (pass, width) = (self.0.pass, self.0.pass.shape.head_dim);
+        self.0.gather(fused, Heads::gates(pass.shape), None, rows)?;
+        let pairs = rows.chunks_exact(width).zip(out.chunks_exact(width));
+        let pairs: Vec<f32> = pairs
+            .flat_map(|(gate, head)| [gate, head].concat())
+            .collect();
+        cortex_kernels::gated(&pass.work.pool, Gate::Sigmoid, &pairs, None, width, out)
+            .map_err(Error::wrap)
     }
 }

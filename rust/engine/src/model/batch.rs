@@ -22,6 +22,19 @@ struct Span {
     blocks: std::ops::Range<usize>,
 }
 
+/// Tokens of one sequence, which its first block stands for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchPart {
+    /// The block of position 0.
+    pub first_block: u32,
+    /// Of the first token.
+    pub position: usize,
+    /// Of the first token in the batch.
+    pub row: usize,
+    /// Tokens.
+    pub len: usize,
+}
+
 /// The input of one forward pass.
 #[derive(Debug)]
 pub struct Batch {
@@ -115,6 +128,16 @@ impl Batch {
     /// Whether there is nothing to compute.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
+    }
+
+    /// The sequences as the states take them.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = BatchPart> {
+        self.spans.iter().map(|span| BatchPart {
+            first_block: self.blocks[span.blocks.start],
+            position: span.context_len - span.query_len,
+            row: span.query_start,
+            len: span.query_len,
+        })
     }
 
     /// The sequences as the attention kernel takes them.

@@ -36,7 +36,7 @@ pub(crate) fn describe(file: &ModelFile) -> std::result::Result<Description, Eng
 struct Layer {
     shape: LayerShape,
     attention_norm: Option<Vec<f32>>,
-    attention: Mixer,
+    mixer: Mixer,
     attention_post_norm: Option<Vec<f32>>,
     feed_forward_norm: Option<Vec<f32>>,
     feed_forward: Part,
@@ -142,11 +142,9 @@ impl Decoder {
 
     fn layer_matrices(&self) -> impl Iterator<Item = &PackedMatrix> {
         self.layers.iter().flat_map(|layer| {
-            layer
-                .attention
-                .matrices()
-                .into_iter()
-                .chain(layer.feed_forward.matrices())
+            let mut matrices = layer.mixer.matrices();
+            matrices.extend(layer.feed_forward.matrices());
+            matrices
         })
     }
 
@@ -193,6 +191,7 @@ impl Decoder {
         mut trace: Option<&mut Trace>,
     ) -> Result<Option<Tensor>> {
         self.turn(batch);
+        cache.begin(batch)?;
         let tables = self.tables.borrow();
         let pass = Pass {
             work: &self.work,
@@ -208,7 +207,7 @@ impl Decoder {
             if let Some(trace) = trace.as_deref_mut() {
                 trace.push(last_row(&stream, &delta)?);
             }
-            delta = self.layer(layer, pass, &stream, &delta, cache.layer(number))?;
+            delta = self.layer((number, layer), pass, &stream, &delta, cache)?;
         }
         if let Some(trace) = trace.as_deref_mut() {
             trace.push(last_row(&stream, &delta)?);
@@ -242,11 +241,11 @@ impl Decoder {
     /// One layer: adds `delta` to the stream and returns what is to be added next.
     fn layer(
         &self,
-        layer: &Layer,
+        (number, layer): (usize, &Layer),
         pass: Pass<'_>,
         stream: &Tensor,
         delta: &Tensor,
-        cache: &Tensor,
+        cache: &KvCache,
     ) -> Result<Tensor> {
         let finish = |bias, norm| Finish {
             work: &self.work,
@@ -256,10 +255,10 @@ impl Decoder {
             factor: self.description.multipliers.residual,
         };
         let x = self.norm(stream, delta, layer.attention_norm.as_deref())?;
-        let attention = &layer.attention;
-        let delta = attention.forward(pass, layer.shape, &x, cache)?;
+        let mixer = &layer.mixer;
+        let delta = mixer.forward(pass, (number, layer.shape), &x, cache)?;
         let post = layer.attention_post_norm.as_deref();
-        apply(&delta, finish(attention.bias(), post))?;
+        apply(&delta, finish(mixer.bias(), post))?;
         let x = self.norm(stream, &delta, layer.feed_forward_norm.as_deref())?;
         let (delta, bias) = match &layer.feed_forward {
             Part::Dense(part) => {
@@ -384,7 +383,7 @@ impl Layer {
             attention_post_norm: norm(after, Role::AttentionPostNorm)?,
             feed_forward_norm: norm(before, Role::FeedForwardNorm)?,
             feed_forward_post_norm: norm(after, Role::FeedForwardPostNorm)?,
-            attention: Mixer::load(reader, layer, shape)?,
+            mixer: Mixer::load(reader, layer, shape)?,
             feed_forward: Part::load(reader, layer, shape)?,
         })
     }

@@ -1,5 +1,7 @@
 //! What a decoder is, as data: one value describes every family that the forward pass can run.
 
+use cortex_kernels::GatedDelta;
+
 use super::family::Stored;
 use super::rope::{Rope, RopeScaling};
 use crate::EngineError;
@@ -51,6 +53,8 @@ pub struct LayerShape {
     pub rope: Option<usize>,
     /// The feed-forward part has experts.
     pub experts: bool,
+    /// In place of attention it has a state.
+    pub recurrent: bool,
 }
 
 /// How the scores of a router become shares.
@@ -129,6 +133,16 @@ pub struct ExpertsShape {
     pub shared: Option<SharedExpert>,
 }
 
+/// The layers that keep a state of a sequence in place of keys and values: a short causal convolution and the gated
+/// delta rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecurrentShape {
+    /// Heads and their sizes.
+    pub delta: GatedDelta,
+    /// Tokens that the convolution sees: itself and those before.
+    pub kernel: usize,
+}
+
 /// Constant factors, 1 in most families.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Multipliers {
@@ -189,6 +203,10 @@ pub struct Description {
     pub tied_head: bool,
     /// Norm of queries and keys.
     pub query_key_norm: QueryKeyNorm,
+    /// What the layers without attention are.
+    pub recurrent: Option<RecurrentShape>,
+    /// What a head gives is multiplied by a sigmoid of the token.
+    pub attention_gate: bool,
     /// Each head has a score that takes weight and has no value.
     pub sinks: bool,
     /// Query, key and value projections must have a bias; otherwise they have one if the file has.
@@ -199,6 +217,8 @@ pub struct Description {
 const MAX_DIMENSION: usize = 1 << 24;
 /// Most layers; checked before one entry a layer is made.
 const MAX_LAYERS: usize = 1 << 12;
+/// Most heads of a state, values of a head, and tokens of a convolution; keeps the product of three within 64 bits.
+const MAX_STATE_SIZE: usize = 1 << 12;
 /// Most experts of a layer.
 const MAX_EXPERTS: usize = 1 << 12;
 
@@ -212,9 +232,36 @@ impl Multipliers {
 }
 
 impl Description {
+    /// Values of one row of the projection of queries, each head's followed by its gate if there are gates.
+    pub fn query_width(&self) -> usize {
+        self.heads * self.query_stride()
+    }
+
     /// Values of one row of the fused projection: queries, keys, values.
     pub fn fused_width(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
+        self.query_width() + 2 * self.kv_heads * self.head_dim
+    }
+
+    /// From one head's query to the next.
+    pub fn query_stride(&self) -> usize {
+        if self.attention_gate {
+            2 * self.head_dim
+        } else {
+            self.head_dim
+        }
+    }
+
+    /// Layers with keys and values.
+    pub fn attention_layers(&self) -> usize {
+        let layers = self.layers.iter();
+        layers.filter(|layer| !layer.recurrent).count()
+    }
+
+    /// Bytes of the states that one sequence keeps, however long it is.
+    pub fn state_bytes(&self) -> u64 {
+        let one = self.recurrent.map_or(0, |shape| shape.state_values());
+        let layers = self.layers.len() - self.attention_layers();
+        (layers * one * size_of::<f32>()) as u64
     }
 
     /// Longer sequences rotate other than shorter ones, from the first token on.
@@ -252,6 +299,7 @@ impl Description {
         if let Some(experts) = self.experts {
             experts.check()?;
         }
+        self.check_states()?;
         Ok(self)
     }
 
@@ -266,6 +314,13 @@ impl Description {
             rope.rotation()?;
         }
         Ok(())
+    }
+
+    fn check_states(&self) -> Result<(), EngineError> {
+        if self.attention_layers() == 0 {
+            return Err(unsupported("a model without attention".to_owned()));
+        }
+        self.recurrent.map_or(Ok(()), RecurrentShape::check)
     }
 
     fn check_numbers(&self) -> Result<(), EngineError> {
@@ -289,6 +344,44 @@ impl Description {
         if !(embedding.is_finite() && residual.is_finite()) {
             return Err(invalid(format!(
                 "the factors of embedding and residual stream are {embedding} and {residual}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl RecurrentShape {
+    /// Values of the rows that the convolution keeps.
+    pub fn history_len(&self) -> usize {
+        (self.kernel - 1) * self.delta.width()
+    }
+
+    /// Values that a layer keeps of a sequence.
+    pub fn state_values(&self) -> usize {
+        self.history_len() + self.delta.state_len()
+    }
+
+    fn check(self) -> Result<(), EngineError> {
+        let GatedDelta {
+            key_heads,
+            value_heads,
+            key_dim,
+            value_dim,
+        } = self.delta;
+        let sizes = [key_heads, value_heads, key_dim, value_dim, self.kernel];
+        if sizes
+            .iter()
+            .any(|size| !(1..=MAX_STATE_SIZE).contains(size))
+        {
+            return Err(invalid(format!(
+                "a state of {key_heads} key heads of {key_dim}, {value_heads} value heads of {value_dim} and a \
+                 convolution over {} tokens; expected 1 to {MAX_STATE_SIZE} of each",
+                self.kernel
+            )));
+        }
+        if !value_heads.is_multiple_of(key_heads) {
+            return Err(invalid(format!(
+                "{value_heads} value heads do not divide among {key_heads} key heads"
             )));
         }
         Ok(())

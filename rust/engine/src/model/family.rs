@@ -1,6 +1,9 @@
 //! The families that the decoder runs; a further one is a further row, and what is not here is refused by name.
 
+use cortex_weights::ModelFile;
+
 use super::description::{Activation, Norms, QueryKeyNorm, Score};
+use super::hybrids;
 use super::roles::{Names, Role};
 use super::rope::RopeKind;
 use crate::EngineError;
@@ -56,6 +59,14 @@ pub(crate) struct Family {
     pub sinks: bool,
     /// Heads share a latent in place of keys and values.
     pub latent: bool,
+    /// Some layers have a state in place of attention.
+    pub recurrent: bool,
+    /// What a head gives is multiplied by a sigmoid of the token.
+    pub attention_gate: bool,
+    /// `model_type` of models that also see, whose `text_config` is a model of this family.
+    pub within: Option<&'static str>,
+    /// Beginnings of the names of tensors that the text does not need.
+    pub unneeded: &'static [&'static str],
     /// Ramps of `YaRN` begin and end at whole pairs if the header does not say.
     pub whole_ramps: bool,
 }
@@ -131,14 +142,14 @@ const MIXTRAL_EXPERTS: Experts = Experts {
     shared: Shared::None,
 };
 
-const QWEN_EXPERTS: Experts = Experts {
+pub(super) const QWEN_EXPERTS: Experts = Experts {
     count: "num_experts",
     width: "moe_intermediate_size",
     ..MIXTRAL_EXPERTS
 };
 
 /// Llama, and what most families share with it.
-const LLAMA: Family = Family {
+pub(super) const LLAMA: Family = Family {
     gguf: Some("llama"),
     config: "llama",
     gguf_rope: RopeKind::Interleaved,
@@ -161,6 +172,10 @@ const LLAMA: Family = Family {
     gguf_names: &[],
     sinks: false,
     latent: false,
+    recurrent: false,
+    attention_gate: false,
+    within: None,
+    unneeded: &[],
     whole_ramps: true,
 };
 
@@ -212,7 +227,7 @@ const GEMMA: Family = Family {
     ..LLAMA
 };
 
-static FAMILIES: [Family; 17] = [
+static FAMILIES: [Family; 19] = [
     LLAMA,
     Family {
         // GGUF files of the family call themselves llama.
@@ -399,31 +414,49 @@ static FAMILIES: [Family; 17] = [
         ],
         ..DEEPSEEK
     },
+    hybrids::QWEN3_NEXT,
+    hybrids::QWEN3_5,
 ];
 
 /// Names of the families as users know them.
 #[must_use]
 pub fn architectures() -> Vec<&'static str> {
-    FAMILIES.iter().map(|family| family.config).collect()
+    let names = |family: &Family| [Some(family.config), family.within];
+    FAMILIES.iter().flat_map(names).flatten().collect()
 }
 
 /// The family of a GGUF architecture.
 pub(crate) fn of_gguf(architecture: &str) -> Result<&'static Family, EngineError> {
-    find(architecture, |family| family.gguf)
+    find(architecture, |family| [family.gguf, None])
 }
 
 /// The family of a `model_type`.
 pub(crate) fn of_config(model_type: &str) -> Result<&'static Family, EngineError> {
-    find(model_type, |family| Some(family.config))
+    find(model_type, |family| [Some(family.config), family.within])
+}
+
+/// The family of a model file.
+pub(super) fn of_file(file: &ModelFile) -> Result<&'static Family, EngineError> {
+    match file {
+        ModelFile::Gguf(gguf) => of_gguf(gguf.architecture()?),
+        ModelFile::Safetensors(model) => of_config(model.model_type()?),
+    }
+}
+
+/// Whether anything depends on a tensor of a file.
+pub(crate) fn needed(file: &ModelFile) -> impl Fn(&str) -> bool {
+    let family = of_file(file).ok();
+    move |tensor| family.is_none_or(|family| family.needs(tensor))
 }
 
 fn find(
     name: &str,
-    key: fn(&Family) -> Option<&'static str>,
+    keys: fn(&Family) -> [Option<&'static str>; 2],
 ) -> Result<&'static Family, EngineError> {
-    let found = FAMILIES.iter().find(|family| key(family) == Some(name));
+    let mut families = FAMILIES.iter();
+    let found = families.find(|family| keys(family).contains(&Some(name)));
     found.ok_or_else(|| {
-        let known: Vec<_> = FAMILIES.iter().filter_map(key).collect();
+        let known: Vec<_> = FAMILIES.iter().flat_map(keys).flatten().collect();
         let known = known.join(", ");
         EngineError::UnsupportedModel(format!(
             "architecture {name:?} is not supported; supported: {known}"
@@ -436,6 +469,12 @@ impl Family {
     pub fn default(&self, key: &str) -> Option<f64> {
         let found = self.defaults.iter().find(|(name, _)| *name == key);
         found.map(|(_, value)| *value)
+    }
+
+    /// Whether the text depends on a tensor.
+    pub fn needs(&self, tensor: &str) -> bool {
+        let mut unneeded = self.unneeded.iter();
+        !unneeded.any(|begin| tensor.starts_with(begin))
     }
 }
 

@@ -1,9 +1,14 @@
-//! The KV tensors of all layers: one pool of blocks, addressed by the scheduler's block numbers.
+//! What is kept of sequences: the KV tensors of all layers with attention, one pool of blocks addressed by the
+//! scheduler's block numbers, and the states of the other layers.
 
-use candle_core::{DType, Device, Tensor};
+use std::cell::RefCell;
+
+use candle_core::{DType, Device, Error, Tensor};
 use cortex_kernels::KvLayout;
 
+use super::batch::Batch;
 use super::description::Description;
+use super::states::States;
 use crate::EngineError;
 
 /// How keys and values are stored.
@@ -40,8 +45,10 @@ fn kinds(shape: &Description) -> usize {
 /// Keys and values of every layer.
 pub struct KvCache {
     layout: KvLayout,
-    /// One a layer: `[2 (keys, values), blocks, kv heads, block size, head size]`, or `[1, ..]` of latents.
-    layers: Vec<Tensor>,
+    /// One a layer with attention: `[2 (keys, values), blocks, kv heads, block size, head size]`, or `[1, ..]` of
+    /// latents.
+    layers: Vec<Option<Tensor>>,
+    states: Option<RefCell<States>>,
 }
 
 impl KvCache {
@@ -65,20 +72,25 @@ impl KvCache {
             block_size,
             shape.head_dim,
         );
-        let layers = shape
-            .layers
-            .iter()
-            .map(|_| Tensor::zeros(dims, ty.dtype(), device));
+        let layers = shape.layers.iter().map(|layer| {
+            let attention = !layer.recurrent;
+            let tensor = attention.then(|| Tensor::zeros(dims, ty.dtype(), device));
+            tensor.transpose()
+        });
         let layers = layers.collect::<Result<Vec<_>, _>>();
         let layers =
             layers.map_err(|error| EngineError::EngineFailed(format!("KV pool: {error}")))?;
-        Ok(Self { layout, layers })
+        Ok(Self {
+            layout,
+            layers,
+            states: States::new(shape).map(RefCell::new),
+        })
     }
 
     /// Bytes that one token takes over all layers.
     pub fn bytes_per_token(shape: &Description, ty: KvType) -> u64 {
         let values = kinds(shape) * shape.kv_heads * shape.head_dim;
-        (shape.layers.len() * values * ty.bytes()) as u64
+        (shape.attention_layers() * values * ty.bytes()) as u64
     }
 
     /// Tokens of one block.
@@ -90,7 +102,28 @@ impl KvCache {
         self.layout
     }
 
-    pub(crate) fn layer(&self, layer: usize) -> &Tensor {
-        &self.layers[layer]
+    /// Keys and values of a layer.
+    pub(crate) fn layer(&self, layer: usize) -> candle_core::Result<&Tensor> {
+        let tensor = self.layers.get(layer).and_then(Option::as_ref);
+        tensor.ok_or_else(|| Error::msg(format!("layer {layer} has no cache")))
+    }
+
+    /// The states, if there are layers that keep some.
+    pub(crate) fn states(&self) -> Option<&RefCell<States>> {
+        self.states.as_ref()
+    }
+
+    /// Prepare for a batch.
+    pub(crate) fn begin(&self, batch: &Batch) -> candle_core::Result<()> {
+        let states = self.states.as_ref();
+        states.map_or(Ok(()), |states| states.borrow_mut().begin(batch))
+    }
+
+    /// Drop the states of all sequences but those whose tables begin with these blocks.
+    pub fn keep(&self, first_blocks: impl Iterator<Item = u32>) {
+        if let Some(states) = &self.states {
+            let first_blocks: Vec<u32> = first_blocks.collect();
+            states.borrow_mut().keep(&first_blocks);
+        }
     }
 }

@@ -5,7 +5,9 @@ use cortex_kernels::PackedMatrix;
 
 use super::attention::{Attention, Pass};
 use super::description::{Description, LayerShape};
+use super::kv_cache::KvCache;
 use super::latent::LatentAttention;
+use super::recurrent::GatedDeltaNet;
 use super::tensors::TensorReader;
 use crate::EngineError;
 
@@ -15,6 +17,8 @@ pub(crate) enum Mixer {
     Heads(Box<Attention>),
     /// All heads share a latent.
     Latent(Box<LatentAttention>),
+    /// What came before is in a state.
+    Recurrent(Box<GatedDeltaNet>),
 }
 
 impl Mixer {
@@ -23,6 +27,10 @@ impl Mixer {
         layer: usize,
         shape: &Description,
     ) -> std::result::Result<Self, EngineError> {
+        if let Some(recurrent) = shape.recurrent.filter(|_| shape.layers[layer].recurrent) {
+            let part = GatedDeltaNet::load(reader, layer, shape, recurrent)?;
+            return Ok(Self::Recurrent(Box::new(part)));
+        }
         match shape.latent {
             None => Attention::load(reader, layer, shape).map(|part| Self::Heads(Box::new(part))),
             Some(latent) => LatentAttention::load(reader, layer, shape, latent)
@@ -35,6 +43,7 @@ impl Mixer {
         match self {
             Self::Heads(part) => part.matrices().collect(),
             Self::Latent(part) => part.matrices().collect(),
+            Self::Recurrent(part) => part.matrices().collect(),
         }
     }
 
@@ -43,6 +52,7 @@ impl Mixer {
         match self {
             Self::Heads(part) => part.bias.as_deref(),
             Self::Latent(part) => part.bias(),
+            Self::Recurrent(_) => None,
         }
     }
 
@@ -50,13 +60,14 @@ impl Mixer {
     pub fn forward(
         &self,
         pass: Pass<'_>,
-        layer: LayerShape,
+        (number, layer): (usize, LayerShape),
         x: &Tensor,
-        cache: &Tensor,
+        cache: &KvCache,
     ) -> Result<Tensor> {
         match self {
-            Self::Heads(part) => part.forward(pass, layer, x, cache),
-            Self::Latent(part) => part.forward(pass, layer, x, cache),
+            Self::Heads(part) => part.forward(pass, layer, x, cache.layer(number)?),
+            Self::Latent(part) => part.forward(pass, layer, x, cache.layer(number)?),
+            Self::Recurrent(part) => part.forward(pass, x, cache, number),
         }
     }
 }

@@ -62,6 +62,21 @@ pub(crate) enum Role {
     ExpertsDown,
     ExpertsDownBias,
     Sinks,
+    /// Queries, keys, values and gates of the delta rule, by key head.
+    DeltaProjection,
+    /// The same apart.
+    DeltaQueryKeyValue,
+    DeltaGate,
+    /// What tokens say of correction and decay, by key head.
+    DeltaRates,
+    /// The same apart.
+    DeltaCorrection,
+    DeltaDecay,
+    DeltaConvolution,
+    DeltaSpeed,
+    DeltaSpeedBias,
+    DeltaNorm,
+    DeltaOutput,
 }
 
 /// Names in files of a family that differ from the usual ones.
@@ -69,7 +84,7 @@ pub(crate) type Names = &'static [(Role, &'static str)];
 
 /// One row: the names in GGUF and in safetensors files, with the usual prefix. The first `{}` stands for the layer,
 /// the second for the expert; GGUF files have all experts of a layer in one tensor.
-const NAMES: [(Role, &str, &str); 54] = [
+const NAMES: [(Role, &str, &str); 65] = [
     (
         Role::Embedding,
         "token_embd.weight",
@@ -332,6 +347,61 @@ const NAMES: [(Role, &str, &str); 54] = [
         "blk.{}.attn_sinks.weight",
         "model.layers.{}.self_attn.sinks",
     ),
+    (
+        Role::DeltaProjection,
+        "blk.{}.ssm_in.weight",
+        "model.layers.{}.linear_attn.in_proj_qkvz.weight",
+    ),
+    (
+        Role::DeltaQueryKeyValue,
+        "blk.{}.attn_qkv.weight",
+        "model.layers.{}.linear_attn.in_proj_qkv.weight",
+    ),
+    (
+        Role::DeltaGate,
+        "blk.{}.attn_gate.weight",
+        "model.layers.{}.linear_attn.in_proj_z.weight",
+    ),
+    (
+        Role::DeltaRates,
+        "blk.{}.ssm_ba.weight",
+        "model.layers.{}.linear_attn.in_proj_ba.weight",
+    ),
+    (
+        Role::DeltaCorrection,
+        "blk.{}.ssm_beta.weight",
+        "model.layers.{}.linear_attn.in_proj_b.weight",
+    ),
+    (
+        Role::DeltaDecay,
+        "blk.{}.ssm_alpha.weight",
+        "model.layers.{}.linear_attn.in_proj_a.weight",
+    ),
+    (
+        Role::DeltaConvolution,
+        "blk.{}.ssm_conv1d.weight",
+        "model.layers.{}.linear_attn.conv1d.weight",
+    ),
+    (
+        Role::DeltaSpeed,
+        "blk.{}.ssm_a",
+        "model.layers.{}.linear_attn.A_log",
+    ),
+    (
+        Role::DeltaSpeedBias,
+        "blk.{}.ssm_dt.bias",
+        "model.layers.{}.linear_attn.dt_bias",
+    ),
+    (
+        Role::DeltaNorm,
+        "blk.{}.ssm_norm.weight",
+        "model.layers.{}.linear_attn.norm.weight",
+    ),
+    (
+        Role::DeltaOutput,
+        "blk.{}.ssm_out.weight",
+        "model.layers.{}.linear_attn.out_proj.weight",
+    ),
 ];
 
 impl Role {
@@ -357,6 +427,6 @@ mod tests {
         for (index, (role, _, _)) in NAMES.iter().enumerate() {
             assert_eq!(*role as usize, index);
         }
-        assert_eq!(Role::Sinks as usize, NAMES.len() - 1);
+        assert_eq!(Role::DeltaOutput as usize, NAMES.len() - 1);
     }
 }

@@ -21,6 +21,9 @@ pub(crate) const LONG_FACTORS: &str = "rope_factors_long.weight";
 /// Tensors that belong to the metadata.
 const DERIVED: [&str; 3] = [ROPE_FACTORS, SHORT_FACTORS, LONG_FACTORS];
 
+/// Before the names of a text's tensors in models that also see, in place of the usual prefix.
+const WITHIN: &str = "model.language_model.";
+
 /// The type of bytes that mean something only with another tensor.
 const RAW: &str = "U8";
 
@@ -46,19 +49,18 @@ impl<'a> TensorReader<'a> {
         state: &'a LoadState,
         shape: &Description,
     ) -> Result<Self, EngineError> {
+        let family = family::of_file(file)?;
         // Bytes may belong to a pair of tensors; numbers of other types belong to nothing.
         let mut skipped = file.skipped().iter();
-        if let Some(tensor) = skipped.find(|tensor| tensor.ty != RAW) {
+        if let Some(tensor) = skipped.find(|tensor| tensor.ty != RAW && family.needs(&tensor.name))
+        {
             return Err(not_supported(tensor));
         }
         Ok(Self {
             file,
             pool,
             state,
-            family: match file {
-                ModelFile::Gguf(gguf) => family::of_gguf(gguf.architecture()?)?,
-                ModelFile::Safetensors(model) => family::of_config(model.model_type()?)?,
-            },
+            family,
             norm_offset: shape.norm_offset,
             layers: shape.layers.len(),
             used: HashSet::new(),
@@ -93,7 +95,8 @@ impl<'a> TensorReader<'a> {
     fn look(&self, name: &str) -> Option<&'a TensorInfo> {
         let bare = name.strip_prefix("model.").unwrap_or(name);
         let file = self.file;
-        file.tensor(name).or_else(|| file.tensor(bare))
+        let found = file.tensor(name).or_else(|| file.tensor(bare));
+        found.or_else(|| file.tensor(&format!("{WITHIN}{bare}")))
     }
 
     fn find(&mut self, role: Role, layer: usize) -> Result<&'a TensorInfo, EngineError> {
@@ -265,11 +268,7 @@ impl<'a> TensorReader<'a> {
         layer: usize,
         len: usize,
     ) -> Result<Vec<f32>, EngineError> {
-        let tensor = self.find(role, layer)?;
-        check_shape(tensor, &[len])?;
-        let vector = read_vector(tensor, self.file.data(tensor))?;
-        self.done(tensor)?;
-        Ok(vector)
+        self.table(role, layer, &[len])
     }
 
     /// The weights of a norm as they are used.
@@ -299,14 +298,22 @@ impl<'a> TensorReader<'a> {
         layer: usize,
         shape: [usize; 2],
     ) -> Result<Option<Vec<f32>>, EngineError> {
-        if !self.has(role, layer) {
-            return Ok(None);
-        }
+        let there = self.has(role, layer);
+        there.then(|| self.table(role, layer, &shape)).transpose()
+    }
+
+    /// A table of numbers.
+    pub fn table(
+        &mut self,
+        role: Role,
+        layer: usize,
+        shape: &[usize],
+    ) -> Result<Vec<f32>, EngineError> {
         let tensor = self.find(role, layer)?;
-        check_shape(tensor, &shape)?;
+        check_shape(tensor, shape)?;
         let table = read_vector(tensor, self.file.data(tensor))?;
         self.done(tensor)?;
-        Ok(Some(table))
+        Ok(table)
     }
 
     /// Several vectors behind each other; `None` if neither they nor the whole is there.
@@ -356,8 +363,9 @@ impl<'a> TensorReader<'a> {
     ///
     /// A tied head is the embedding, also where the file repeats it.
     pub fn refuse_unread(&self, tied_head: bool) -> Result<(), EngineError> {
+        let ignored = |name: &String| self.used.contains(name) || !self.family.needs(name);
         let mut raw = self.file.skipped().iter();
-        if let Some(tensor) = raw.find(|tensor| !self.used.contains(&tensor.name)) {
+        if let Some(tensor) = raw.find(|tensor| !ignored(&tensor.name)) {
             return Err(not_supported(tensor));
         }
         let mut unread = self.file.tensors().iter().filter(|tensor| {
@@ -365,7 +373,7 @@ impl<'a> TensorReader<'a> {
             let derived = DERIVED.contains(&name) || name.ends_with("rotary_emb.inv_freq");
             let repeated = tied_head && name == Role::Head.in_safetensors(self.family.names);
             let known = derived || repeated || self.foretells(name);
-            !known && !self.used.contains(&tensor.name)
+            !known && !ignored(&tensor.name)
         });
         match unread.next() {
             None => Ok(()),

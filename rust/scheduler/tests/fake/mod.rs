@@ -1,7 +1,7 @@
 //! An engine without a model: it remembers what each KV slot holds and checks whatever a step presents.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
 use cortex_scheduler::{Limits, NewSequence, Scheduler, SchedulerError, SequenceId, Step, Work};
@@ -30,6 +30,8 @@ pub struct FakeEngine {
     pub scheduler: Scheduler,
     limits: Limits,
     memory: Vec<Option<u64>>,
+    /// Where prefixes are not shared: whose state each first block names, and behind how many tokens it is.
+    states: HashMap<u32, (u64, usize)>,
     known: BTreeMap<u64, Known>,
     /// Generated tokens by sequence, of those that ended by length.
     pub done: BTreeMap<u64, Vec<u32>>,
@@ -43,6 +45,7 @@ impl FakeEngine {
             scheduler: Scheduler::new(limits).unwrap(),
             limits,
             memory: vec![None; limits.blocks * limits.block_size],
+            states: HashMap::new(),
             known: BTreeMap::new(),
             done: BTreeMap::new(),
             largest_step: 0,
@@ -87,6 +90,9 @@ impl FakeEngine {
         let step = self.scheduler.schedule();
         assert_eq!(step.work.is_empty(), self.known.is_empty(), "work for all");
         self.check_budget(&step);
+        if !self.limits.shares_prefixes {
+            self.advance_states(&step);
+        }
         for work in &step.work {
             self.check_tokens(work);
             self.check_memory(work, work.start);
@@ -134,6 +140,18 @@ impl FakeEngine {
         assert!(stats.running <= self.limits.max_running);
         assert!(stats.blocks_used + stats.blocks_cached <= stats.blocks_total);
         assert_eq!(stats.running + stats.waiting, self.known.len());
+    }
+
+    /// States are kept of running sequences only; each goes through all tokens of one sequence in order.
+    fn advance_states(&mut self, step: &Step) {
+        let running: HashSet<u32> = self.scheduler.first_blocks().collect();
+        assert_eq!(running.len(), self.scheduler.stats().running, "own blocks");
+        self.states.retain(|block, _| running.contains(block));
+        for work in &step.work {
+            let end = work.start + work.tokens.len();
+            let before = self.states.insert(work.blocks[0], (work.id.0, end));
+            assert!(work.start == 0 || before == Some((work.id.0, work.start)));
+        }
     }
 
     fn check_tokens(&mut self, work: &Work) {

@@ -23,13 +23,45 @@ pub(super) fn layers(
         None => vec![false; layers],
     };
     let experts = experts::layers(config, layers)?;
+    let recurrent = recurrent(config, layers)?;
     let layers = rotated.into_iter().zip(windowed).zip(experts);
-    let layers = layers.map(|((rotated, windowed), experts)| LayerShape {
+    let layers = layers.zip(recurrent);
+    let layers = layers.map(|(((rotated, windowed), experts), recurrent)| LayerShape {
         window: window.filter(|_| windowed),
         rope: rotated.then_some(if windowed { ropes - 1 } else { 0 }),
         experts,
+        recurrent,
     });
     Ok(layers.collect())
+}
+
+/// Which layers have a state in place of attention.
+fn recurrent(config: Config, layers: usize) -> Result<Vec<bool>, EngineError> {
+    if !config.family.recurrent {
+        return Ok(vec![false; layers]);
+    }
+    if let Some(types) = config.layered("layer_types", layers, has_state)? {
+        return Ok(types);
+    }
+    let key = "full_attention_interval";
+    let interval = config.size(key)?;
+    if interval == 0 {
+        return Err(invalid(format!("config.json: {key} is 0")));
+    }
+    Ok((1..=layers)
+        .map(|layer| !layer.is_multiple_of(interval))
+        .collect())
+}
+
+/// Whether a layer of this type has a state.
+fn has_state(_: &str, value: &Value) -> Result<bool, EngineError> {
+    match value.as_str() {
+        Some("full_attention") => Ok(false),
+        Some("linear_attention") => Ok(true),
+        _ => Err(unsupported(format!(
+            "layer type {value} is not supported; supported: full_attention, linear_attention"
+        ))),
+    }
 }
 
 /// Which layers rotate queries and keys.

@@ -4,6 +4,7 @@ mod experts;
 mod keys;
 mod latent;
 mod layers;
+mod recurrent;
 mod rope;
 
 use serde_json::Value;
@@ -19,10 +20,11 @@ pub(crate) fn describe(config: &Value) -> Result<Description, EngineError> {
     let model_type = model_type
         .ok_or_else(|| invalid("config.json: model_type is missing or not text".to_owned()))?;
     let family = family::of_config(model_type)?;
-    let config = Config {
+    let whole = Config {
         value: config,
         family,
     };
+    let config = text_part(whole, model_type)?;
     let hidden = config.size("hidden_size")?;
     let heads = config.size("num_attention_heads")?;
     let per_head = hidden.checked_div(heads).unwrap_or(0);
@@ -68,12 +70,27 @@ pub(crate) fn describe(config: &Value) -> Result<Description, EngineError> {
         multipliers: multipliers(config, hidden)?,
         tied_head: config
             .flag("tie_word_embeddings")?
+            .or(whole.flag("tie_word_embeddings")?)
             .unwrap_or(family.tied_head),
         query_key_norm: family.query_key_norm,
+        recurrent: recurrent::recurrent(config)?,
+        attention_gate: recurrent::attention_gate(config)?,
         sinks: family.sinks,
         query_key_value_bias: family.bias || config.flag("attention_bias")?.unwrap_or(false),
     }
     .checked()
+}
+
+/// The configuration of the text; models that also see have it under a key of its own.
+fn text_part<'a>(whole: Config<'a>, model_type: &str) -> Result<Config<'a>, EngineError> {
+    if whole.family.within != Some(model_type) {
+        return Ok(whole);
+    }
+    let text = whole.part("text_config");
+    if text.value.is_object() {
+        return Ok(text);
+    }
+    Err(keys::missing("text_config"))
 }
 
 fn attention_scale(config: Config, head_dim: usize) -> Result<f32, EngineError> {

@@ -28,6 +28,7 @@ pub(super) fn layers(
             window: window.filter(|_| windowed),
             rope: rotated.then_some(if windowed { ropes - 1 } else { 0 }),
             experts,
+            recurrent: false,
         }
     });
     Ok(layers.collect())

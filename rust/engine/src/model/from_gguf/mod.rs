@@ -64,6 +64,8 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Description, EngineError> {
         multipliers: multipliers(keys, hidden)?,
         tied_head: gguf.tensor("output.weight").is_none(),
         query_key_norm: family.query_key_norm,
+        recurrent: None,
+        attention_gate: family.attention_gate,
         sinks: family.sinks,
         query_key_value_bias: family.bias,
     }
