@@ -16,7 +16,7 @@ def build_info() -> str:
 def inspect(path: str, *, context_length: int | None = None, max_sequences: int = 1, quant: str | None = None) -> str:
     """JSON from the header alone: architecture, name, quantisation, kind (generate or embed), dimensions (of an
     embedding, else null), layers, hidden, vocab, context_length, weights_bytes, kv_bytes_per_token, kv_bytes,
-    work_bytes, total_bytes, has_chat_template.
+    state_bytes (of layers without attention), work_bytes, total_bytes, has_chat_template.
 
     Raises ModelFileInvalid, UnsupportedModel, SourceNotFound.
     """

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from cortex.errors import InsufficientMemory, NeverFits
@@ -11,7 +12,7 @@ from cortex.neuron.devices import MIB, CpuDevice, NvmlDevices, Reading, find_dev
 from cortex.neuron.host_memory import HostMemory
 from cortex.neuron.memory import Ledger
 from cortex.neuron.progress import Progress
-from cortex.neuron.sizing import Header, choose_size
+from cortex.neuron.sizing import Header, actual_size, choose_size
 
 GIB = 1024 * MIB
 
@@ -220,6 +221,15 @@ def test_the_kv_pool_is_a_few_contexts_or_what_is_free(options: dict[str, Any], 
 def test_the_least_that_a_model_takes_does_not_depend_on_what_is_free(options: dict[str, Any], kv_mb: int) -> None:
     least = choose_size(HEADER, **{"max_sequences": 32, **options}).least_bytes
     assert least == pytest.approx((120 + kv_mb) * MIB * 1.05, abs=1)
+
+
+def test_states_of_all_sequences_come_on_top_of_the_pool() -> None:
+    hybrid = msgspec.structs.replace(HEADER, state_bytes=5 * MIB)
+    size = choose_size(hybrid, free=10 * GIB, max_sequences=32, kv_bytes=7 * MIB)
+    assert (size.kv_bytes, size.state_bytes) == (7 * MIB, 160 * MIB)
+    assert size.total_bytes == size.least_bytes == pytest.approx((120 + 7 + 160) * MIB * 1.05, abs=1)
+    assert actual_size(size, weights_bytes=90 * MIB, kv_bytes=7 * MIB) == size.total_bytes - 10.5 * MIB
+    assert choose_size(hybrid, free=580 * MIB, max_sequences=32).kv_bytes < 280 * MIB
 
 
 def test_an_estimate_is_given_once_it_can_be_measured() -> None:

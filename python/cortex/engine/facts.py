@@ -27,7 +27,8 @@ Kind = Literal["generate", "embed"]
 
 
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
-    """A model file by its header alone. `kv_bytes` are those of all sequences at full context."""
+    """A model file by its header alone. `kv_bytes` and `state_bytes` are those of all sequences at full context; a
+    state is what layers without attention keep of a sequence, however long it is."""
 
     architecture: str
     quantisation: str
@@ -39,6 +40,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     weights_bytes: int
     kv_bytes_per_token: int
     kv_bytes: int
+    state_bytes: int
     work_bytes: int
     total_bytes: int
     has_chat_template: bool

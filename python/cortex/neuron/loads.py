@@ -181,7 +181,7 @@ class Loads:
         job.progress.set("proof")
         await prove(engine)
         serving = Serving(engine, Admission(self._config.admission), await capabilities_of(engine))
-        taken = actual_size(size.header, weights_bytes=facts.weights_bytes, kv_bytes=facts.kv_bytes)
+        taken = actual_size(size, weights_bytes=facts.weights_bytes, kv_bytes=facts.kv_bytes)
         self._ledger.settle(model.id, taken)
         await self._unloads.refresh()
         self._models.loaded(model, serving, taken)  # 6.

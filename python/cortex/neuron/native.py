@@ -26,6 +26,7 @@ class NativeEngines:
             context_length=found.context_length,
             weights_bytes=found.weights_bytes,
             kv_bytes_per_token=found.kv_bytes_per_token,
+            state_bytes=found.state_bytes,
             work_bytes=found.work_bytes,
             embeds=found.kind == "embed",
         )

@@ -54,6 +54,7 @@ pub(crate) fn inspect(
         "weights_bytes": estimate.weights_bytes,
         "kv_bytes_per_token": estimate.kv_bytes_per_token,
         "kv_bytes": estimate.kv_bytes,
+        "state_bytes": estimate.state_bytes,
         "work_bytes": estimate.work_bytes,
         "total_bytes": estimate.total_bytes,
         "has_chat_template": read.has_chat_template,

@@ -101,7 +101,7 @@ pub fn inspect(
         (max_sequences, KV_TYPE)
     };
     let (_, as_stored) = estimate(&file, context, sequences, kv.bytes())?;
-    let states = shape.state_bytes.saturating_mul(sequences as u64);
+    let states = shape.state_bytes.saturating_mul(max_sequences as u64);
     let estimate =
         as_stored
             .with_states(states)

@@ -115,7 +115,6 @@ fn a_row_does_not_depend_on_the_others_nor_on_the_threads() {
         gated(
             &Pool::new(threads),
             Gate::Silu,
-            Gate::Sigmoid,
             x,
             None,
             width / 2,

@@ -155,6 +155,10 @@ pub struct Multipliers {
 }
 
 /// A decoder-only transformer with RMS norms, rotary positions and a gated feed-forward part.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an independent fact of a model"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
     /// The family's name as the file has it.

@@ -210,3 +210,59 @@ fn contradictions_are_errors_of_the_file() {
     let error = family("mistral", &listed).unwrap_err().to_string();
     assert!(error.contains("1 entries for 4 layers"), "{error}");
 }
+
+#[test]
+fn hybrids_have_states_where_the_types_or_the_interval_say() {
+    let states = |model_type, changes: &Value| -> Vec<bool> {
+        let layers = family(model_type, changes).unwrap().layers;
+        layers.iter().map(|layer| layer.recurrent).collect()
+    };
+    let usual = json!({"moe_intermediate_size": 8, "head_dim": null});
+    assert_eq!(states("qwen3_next", &usual), [true, true, true, false]);
+    let every_second = json!({"full_attention_interval": 2});
+    assert_eq!(
+        states("qwen3_5_text", &every_second),
+        [true, false, true, false]
+    );
+    let listed = json!({"layer_types":
+        ["full_attention", "linear_attention", "full_attention", "full_attention"]});
+    assert_eq!(states("qwen3_5_text", &listed), [false, true, false, false]);
+    let shape = family("qwen3_next", &json!({"linear_num_key_heads": 8})).unwrap();
+    let recurrent = shape.recurrent.unwrap();
+    assert_eq!((recurrent.delta.key_heads, recurrent.kernel), (8, 4));
+    assert_eq!(recurrent.delta.value_heads, 32);
+    assert_eq!(shape.ropes[0].dims, 64);
+    assert!(shape.attention_gate && shape.norm_offset == 1.0);
+    let open = family("qwen3_5_text", &json!({"attn_output_gate": false})).unwrap();
+    assert!(!open.attention_gate);
+    assert_eq!(open.fused_width(), (4 + 2 * 2) * 256);
+}
+
+#[test]
+fn hybrids_that_cannot_be_are_refused() {
+    for (changes, word) in [
+        (json!({"full_attention_interval": 0}), "interval"),
+        (json!({"full_attention_interval": 5}), "without attention"),
+        (json!({"linear_num_key_heads": 3}), "do not divide"),
+        (json!({"linear_conv_kernel_dim": 0}), "convolution"),
+        (json!({"linear_key_head_dim": 1_u64 << 40}), "a state of"),
+        (
+            json!({"layer_types": ["linear_attention", "sliding_attention", "full_attention", "full_attention"]}),
+            "sliding_attention",
+        ),
+    ] {
+        let error = family("qwen3_5_text", &changes).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn the_text_of_a_model_that_also_sees_is_found_under_its_key() {
+    let text = config("qwen3_5_text", &json!({"rope_theta": 5e6}));
+    let whole = json!({"model_type": "qwen3_5", "text_config": text, "tie_word_embeddings": true});
+    let shape = describe(&whole).unwrap();
+    assert_eq!((shape.architecture.as_str(), shape.hidden), ("qwen3_5", 64));
+    assert!(shape.tied_head && shape.ropes[0].theta == 5e6);
+    let none = describe(&json!({"model_type": "qwen3_5"})).unwrap_err();
+    assert!(none.to_string().contains("text_config"), "{none}");
+}
