@@ -153,7 +153,7 @@ def test_an_edited_file_survives_an_upgrade_by_dnf_itself(fleet: Fleet) -> None:
     quad = fleet.hosts["quad"]
     before = quad.show("neuron.service", "InvocationID")
     fleet.publish(*((name, release) for name in ("cortex", "helexa-neuron") for release in (OLD, NEW)))
-    quad.sh(f"dnf5 -y install helexa-neuron-{fleet.repository.build(OLD)}")
+    quad.sh(f"dnf5 -y --refresh install helexa-neuron-{fleet.repository.build(OLD)}")
     text = quad.sh("cat /etc/neuron/neuron.toml")
     quad.sh("dnf5 -y --refresh upgrade helexa-neuron")
     assert quad.build("helexa-neuron") == fleet.repository.build(NEW)

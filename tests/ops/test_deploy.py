@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from cortex.gateway.access import _MISSING
+from cortex.ops.deploy.checks import ASKS_FOR_KEY
 from tests.fakes.hosts import NEW, OLD, FakeFleet
 
 CONFIG = "port = 13131\n"
@@ -277,6 +279,26 @@ def test_a_gateway_that_does_not_cordon_is_noted(deployed: FakeFleet, tmp_path: 
     status, hosts, _ = deploy(tmp_path)
     assert status == 0
     assert hosts["beast"]["notes"] == ["gateway gate did not cordon it; its own drain has to do"]
+
+
+def test_a_gateway_that_asks_for_keys_is_given_one_for_as_long_as_it_is_asked(
+    deployed: FakeFleet, tmp_path: Path
+) -> None:
+    """Nobody has a key of a gateway that is only now installed."""
+    gate = deployed.hosts["gate"]
+    gate.faults("asks for a key")
+    deployed.publish("cortex", NEW)
+    deployed.publish("helexa-neuron", NEW)
+    status, hosts, report = deploy(tmp_path)
+    assert (status, report["fleet"]) == (0, []), hosts
+    assert [hosts[name]["notes"] for name in HOSTS] == [[], [], []], "the neurons were drained"
+    said = gate.journal()
+    assert said.count("keys add") == said.count("keys revoke") == 6, "two drained and given back, itself, the fleet"
+    assert said[-1] == "keys revoke"
+
+
+def test_a_gateway_says_that_it_asks_for_a_key_as_deployment_expects() -> None:
+    assert ASKS_FOR_KEY in _MISSING
 
 
 def test_a_host_that_stays_cordoned_is_a_failure_and_not_taken_back(deployed: FakeFleet, tmp_path: Path) -> None:
