@@ -22,6 +22,7 @@ keys_app = typer.Typer(
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="cortex.toml; else /etc/cortex/cortex.toml.")]
 File = Annotated[Path | None, typer.Option("--file", "-f", help="The keys' file; else what cortex.toml says.")]
+Json = Annotated[bool, typer.Option("--json", help="The same as JSON.")]
 Limit = Annotated[int | None, typer.Option(min=1)]
 
 
@@ -34,6 +35,7 @@ def add(
     concurrent: Limit = None,
     config: Config = None,
     file: File = None,
+    as_json: Json = False,
 ) -> None:
     """Make a key and print it: this once, since only its hash is kept. A running gateway takes it within seconds."""
     limits = KeyLimits(
@@ -48,7 +50,10 @@ def add(
         return (*old, record)
 
     change_keys(path, added)
-    typer.echo(text)
+    if as_json:
+        print_json({"key": text, **_shown(record), "file": str(path)})
+    else:
+        typer.echo(text)
     say(f"{label} ({record.id}) is in {path}; keep the key, it cannot be shown again")
 
 
@@ -56,7 +61,7 @@ def add(
 def list_keys(
     config: Config = None,
     file: File = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the keys: labels and limits, never the secrets."""
     path = _path(config, file)
@@ -75,18 +80,24 @@ def revoke(
     key: Annotated[str, typer.Argument(help="ID or label, as `cortex keys list` shows them.")],
     config: Config = None,
     file: File = None,
+    as_json: Json = False,
 ) -> None:
     """Take a key away. A running gateway refuses it within seconds."""
     path = _path(config, file)
 
+    gone: list[KeyRecord] = []
+
     def left(old: tuple[KeyRecord, ...]) -> list[KeyRecord]:
-        kept = [record for record in old if key not in (record.id, record.label)]
-        if len(kept) == len(old):
+        gone[:] = [record for record in old if key in (record.id, record.label)]
+        if not gone:
             raise ConfigError(f"no key {key!r} in {path}; `cortex keys list` shows them")
-        return kept
+        return [record for record in old if record not in gone]
 
     change_keys(path, left)
-    say(f"{key} is revoked")
+    if as_json:
+        print_json([_shown(record) for record in gone])
+    else:
+        say(f"{key} is revoked")
 
 
 @keys_app.command()

@@ -11,21 +11,12 @@ from operator import is_not
 from typing import NamedTuple
 
 from cortex.fleet.eviction import Policy, claims, frees
+from cortex.fleet.idle_order import Idle, IdleOrder
 from cortex.fleet.placement import available, promises
 from cortex.fleet.state import Fleet, Host, Reach
 from cortex.types import ModelState
 
-__all__ = ["Idle", "Index", "Ranking"]
-
-
-class Idle(NamedTuple):
-    """A model that could go from a device now, or once it is `ripe_at` (its minimum stay). Sorts by the last use."""
-
-    last_use: float
-    place: int
-    model: str
-    freed: int
-    ripe_at: float
+__all__ = ["Index", "Ranking"]
 
 
 class _Standing(NamedTuple):
@@ -83,7 +74,7 @@ class Index:
         self.promised, self.claimed = promises(fleet), claims(fleet)
         self._places: dict[tuple[str, int], int] = {}
         self._standings: dict[str, _Standing] = {}
-        self._idle: list[list[Idle]] = [[] for _ in self._classes]
+        self._idle = [IdleOrder() for _ in self._classes]
         for name in fleet.hosts:
             self._look(name)
 
@@ -104,8 +95,8 @@ class Index:
         for name in dirty & fleet.hosts.keys():
             self._look(name)
 
-    def idle(self, incoming: str) -> list[Idle]:
-        """What may go for this model anywhere, longest unused first; not to be changed."""
+    def idle(self, incoming: str) -> IdleOrder:
+        """What may go for this model anywhere; not to be changed."""
         return self._idle[self._classes_up_to(self.policy.priority(incoming)) - 1]
 
     def idle_on(self, host: str, incoming: str) -> Iterator[Idle]:
@@ -141,12 +132,12 @@ class Index:
     def _move(self, gone: frozenset[Idle], come: frozenset[Idle]) -> None:
         for one in gone:
             for order in self._orders_of(one):
-                del order[bisect_left(order, one)]
+                order.remove(one)
         for one in come:
             for order in self._orders_of(one):
-                insort(order, one)
+                order.add(one)
 
-    def _orders_of(self, one: Idle) -> list[list[Idle]]:
+    def _orders_of(self, one: Idle) -> list[IdleOrder]:
         """Those of its class and of all above: whoever may displace it finds it there."""
         if len(self._idle) == 1:
             return self._idle

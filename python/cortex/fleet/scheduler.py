@@ -243,7 +243,8 @@ def _impossible(fleet: Fleet, model: Model, hosts: list[Host]) -> Reject:
     if not fleet.hosts:
         why = "No neurons are configured: see [[neurons]]."
         return Reject(kind=errors.ServiceUnavailable, message=why, retry_after=5.0)
-    left_out = [host for host in fleet.hosts.values() if host not in hosts]
+    looked_at = {host.name for host in hosts}
+    left_out = [host for name, host in fleet.hosts.items() if name not in looked_at]
     could = [host for host in left_out if _has_or_could(fleet, model, host)]
     if could:
         return Reject(kind=errors.ServiceUnavailable, message=_away(could), retry_after=5.0)

@@ -6,11 +6,12 @@ answer is that of `choosing.best_plan` over all hosts.
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from cortex.fleet.catalogue import Model
 from cortex.fleet.choosing import best_plan, free_plan
-from cortex.fleet.index import Idle, Index
+from cortex.fleet.idle_order import IdleRow, rows_of
+from cortex.fleet.index import Index
 from cortex.fleet.placement import Plan, feasible, plan, plan_rank, share_of
 from cortex.fleet.state import Host
 
@@ -79,15 +80,15 @@ class Search:
                 self._newest = made.newest_victim
         return best
 
-    def _idle_models(self) -> Sequence[Idle]:
+    def _idle_models(self) -> Iterator[IdleRow]:
         """Of the hosts that could have enough; all, where sorting out these few takes longer."""
         order = self._index.could.order(self._model.profile.min_devices)
         able = bisect_right(order, (-self._share, _LAST_NAME))
         if able > _FEW_HOSTS:
-            return self._index.idle(self._model.id)
-        return sorted(one for _, name in order[:able] for one in self._index.idle_on(name, self._model.id))
+            return self._index.idle(self._model.id).rows()
+        return rows_of(one for _, name in order[:able] for one in self._index.idle_on(name, self._model.id))
 
-    def _enough_by(self, idle: Sequence[Idle]) -> Iterator[Host]:
+    def _enough_by(self, idle: Iterator[IdleRow]) -> Iterator[Host]:
         """Each host once, when as many of its devices as are needed have room; until `_newest`. Devices that the model
         may not use count too, and so do models that wait for a load elsewhere: then the host comes early, never
         late."""
@@ -95,7 +96,7 @@ class Search:
         rooms: dict[int, int] = {}
         lacking: dict[str, int] = {}
         span = 2 * self._index.policy.min_residency_seconds
-        for last_use, place, _, freed, ripe_at in idle:
+        for last_use, place, freed, ripe_at in idle:
             if last_use > self._newest:
                 return
             if ripe_at - span < now < ripe_at:  # as in `eviction`: a load in the future is none to wait for

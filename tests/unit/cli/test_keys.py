@@ -39,6 +39,17 @@ def test_a_key_is_printed_once_listed_without_its_secret_and_revoked(tmp_path: P
     assert "no keys" in run("list", "-f", str(path)).stderr
 
 
+def test_a_script_reads_the_same_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    made = json.loads(run("add", "ci", "--concurrent", "2", "-f", str(path), "--json").stdout)
+    record = Keyring(read_keys(path)).find(made["key"])
+    assert record is not None
+    assert (made["id"], made["label"], made["concurrent"], made["file"]) == (record.id, "ci", 2, str(path))
+    (gone,) = json.loads(run("revoke", "ci", "-f", str(path), "--json").stdout)
+    assert (gone["id"], "key" in gone) == (record.id, False)
+    assert read_keys(path) == ()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [(("add", "ann"), "already"), (("add", "a b"), "a label is"), (("revoke", "ben"), "no key 'ben'")],

@@ -30,36 +30,52 @@ def larger(draw: st.DrawFn) -> Fleet:
     return fleet(*(replace(one, held_until=NOW + 5) if one.name in held else one for one in made))
 
 
-def on(where: str, change: Callable[[Fleet, str], Fleet]) -> Change:
-    return lambda fleet: change(fleet, where) if where in fleet.hosts else fleet
+def on(at: int, change: Callable[[Fleet, str], Fleet]) -> Change:
+    """The change of one of the hosts that there are."""
+
+    def changed(fleet: Fleet) -> Fleet:
+        names = sorted(fleet.hosts)
+        return change(fleet, names[at % len(names)]) if names else fleet
+
+    return changed
 
 
 @st.composite
 def changes(draw: st.DrawFn) -> Change:
     """One thing that happens to a fleet."""
-    where, model = draw(st.sampled_from(MANY)), draw(NAME)
-    told = tuple(draw(entries(one, 1)) for one in draw(st.sets(NAME, max_size=4)))
-    job = Job(model=model, host=where, since=NOW, devices=(0,), share_bytes=draw(st.integers(0, 50)) * MIB)
-    another, duty = draw(hosts(where)), draw(st.sampled_from(list(Duty)))
-    return draw(
-        st.sampled_from(
-            [
-                on(where, lambda fleet, name: leased(fleet, name, model)),
-                on(where, lambda fleet, name: given_back(fleet, name, model)),
-                on(where, lambda fleet, name: models_seen(fleet, name, told)),
-                on(where, lambda fleet, name: refused(fleet, name, now=NOW)),
-                on(where, lambda fleet, name: missed(fleet, name, now=NOW)),
-                on(where, lambda fleet, name: duty_given(fleet, name, duty)),
-                on(where, lambda fleet, name: pinned(fleet, model, name)),
-                on(where, lambda fleet, name: unpinned(fleet, model, name)),
-                on(where, lambda fleet, _: with_job(fleet, job)),
-                lambda fleet: job_ended(fleet, model) if model in fleet.jobs else fleet,
-                lambda fleet: failed(fleet, model),
-                lambda fleet: hosts_listed(fleet, [*fleet.hosts.values(), another]),
-                lambda fleet: hosts_listed(fleet, [one for one in fleet.hosts.values() if one.name != where]),
-            ]
-        )
-    )
+    kind, at, model = draw(st.sampled_from(KINDS)), draw(st.integers(0, len(MANY) - 1)), draw(NAME)
+    if kind == "news":
+        told = tuple(draw(entries(one, 1)) for one in draw(st.sets(NAME, max_size=4)))
+        return on(at, lambda fleet, name: models_seen(fleet, name, told))
+    if kind == "job":
+        size = draw(st.integers(0, 50)) * MIB
+        job = Job(model=model, host="", since=NOW, devices=(0,), share_bytes=size)
+        return on(at, lambda fleet, name: with_job(fleet, replace(job, host=name)))
+    if kind == "another":
+        another = draw(hosts(MANY[at]))
+        return lambda fleet: hosts_listed(fleet, [*fleet.hosts.values(), another])
+    if kind == "duty":
+        duty = draw(st.sampled_from(list(Duty)))
+        return on(at, lambda fleet, name: duty_given(fleet, name, duty))
+    return SIMPLE[kind](at, model)
+
+
+SIMPLE: dict[str, Callable[[int, str], Change]] = {
+    "lease": lambda at, model: on(at, lambda fleet, name: leased(fleet, name, model)),
+    "end": lambda at, model: on(at, lambda fleet, name: given_back(fleet, name, model)),
+    "refused": lambda at, _: on(at, lambda fleet, name: refused(fleet, name, now=NOW)),
+    "missed": lambda at, _: on(at, lambda fleet, name: missed(fleet, name, now=NOW)),
+    "pin": lambda at, model: on(at, lambda fleet, name: pinned(fleet, model, name)),
+    "unpin": lambda at, model: on(at, lambda fleet, name: unpinned(fleet, model, name)),
+    "loaded": lambda _, model: lambda fleet: job_ended(fleet, model) if model in fleet.jobs else fleet,
+    "failed": lambda _, model: lambda fleet: failed(fleet, model),
+    "gone": lambda at, _: on(at, lambda fleet, name: without(fleet, name)),
+}
+KINDS = ("news", "job", "job", "another", "duty", *SIMPLE, "pin")
+
+
+def without(fleet: Fleet, left: str) -> Fleet:
+    return hosts_listed(fleet, [one for name, one in fleet.hosts.items() if name != left])
 
 
 def given_back(fleet: Fleet, name: str, model: str) -> Fleet:
@@ -89,7 +105,7 @@ def same(fleet: Fleet, rules: Policy, index: Index, exclude: frozenset[str] = fr
 
 
 @settings(max_examples=60, deadline=None)
-@given(larger(), policies(), st.lists(changes(), max_size=6), st.sets(st.sampled_from(MANY), max_size=2))
+@given(larger(), policies(), st.lists(changes(), min_size=2, max_size=6), st.sets(st.sampled_from(MANY), max_size=2))
 def test_every_decision_is_the_one_made_without(
     fleet: Fleet, rules: Policy, story: list[Change], exclude: set[str]
 ) -> None:
@@ -103,7 +119,7 @@ def test_every_decision_is_the_one_made_without(
 
 
 @settings(max_examples=60, deadline=None)
-@given(fleets() | larger(), policies(), st.lists(changes(), max_size=12))
+@given(fleets() | larger(), policies(), st.lists(changes(), min_size=6, max_size=20))
 def test_following_leads_where_beginning_anew_does(fleet: Fleet, rules: Policy, story: list[Change]) -> None:
     index = Index(fleet, rules)
     for change in story:
@@ -114,9 +130,12 @@ def test_following_leads_where_beginning_anew_does(fleet: Fleet, rules: Policy, 
 
 def told(index: Index) -> list[object]:
     idle = [
-        sorted((one.last_use, index.hosts_at[one.place], one.model, one.freed, one.ripe_at) for one in index.idle(name))
+        sorted((last_use, index.hosts_at[place], *more) for last_use, place, *more in index.idle(name).rows())
         for name in NAMES
     ]
+    for name in NAMES:
+        uses = [row[0] for row in index.idle(name).rows()]
+        assert uses == sorted(uses)
     rooms = sorted((host, index.with_room(host, share * MIB)) for host in index.fleet.hosts for share in (0, 20, 60))
     orders = [ranking.order(devices) for ranking in (index.rooms, index.could, index.totals) for devices in (1, 2, 3)]
     return [idle, rooms, orders, index.unmet, index.held, index.claimed, index.promised]
@@ -167,6 +186,26 @@ def test_room_on_a_device_that_is_too_small_hides_nothing() -> None:
     decision = decide(made, new, rules, now=NOW, index=Index(made, rules))
     assert isinstance(decision, Load)
     assert (decision.evict, decision.plan.devices) == (("old",), (1,))
+
+
+def test_hosts_whose_victims_are_equally_old_are_all_looked_at() -> None:
+    made = fleet(host("z", 100, models=(loaded("a", 90),)), host("y", 120, models=(loaded("b", 90),)))
+    new = listed("new", 95)
+    rules = policy(new)
+    decision = decide(made, new, rules, now=NOW, index=Index(made, rules))
+    assert isinstance(decision, Load)
+    assert decision.host == "y"
+
+
+def test_a_pin_that_is_taken_back_is_followed() -> None:
+    held = pinned(fleet(host("one", 100, models=(loaded("old", 90),))), "old", "one")
+    new = listed("new", 50)
+    rules = policy(new)
+    index = Index(held, rules)
+    assert isinstance(decide(held, new, rules, now=NOW, index=index), Reject)
+    free = unpinned(held, "old", "one")
+    index.follow(free)
+    assert isinstance(decide(free, new, rules, now=NOW, index=index), Load)
 
 
 def test_a_host_that_left_is_not_remembered() -> None:
