@@ -2,7 +2,7 @@
 
 use cortex_text::ToolFormat;
 
-/// Sampling defaults that the model's publisher ships in `generation_config.json`.
+/// Sampling defaults that the model's publisher ships: in the GGUF file, else in `generation_config.json`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Defaults {
     /// Absent means that the publisher says nothing.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod assembly;
+mod defaults;
 mod desk;
 mod embed;
 pub mod encoder;
@@ -33,7 +34,7 @@ pub use embed::Pooling;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use event::{Ending, Event, FinishReason, TokenLogprob, Vectors};
-pub use grammar::{CompiledGrammar, Grammar};
+pub use grammar::{CompiledGrammar, Grammar, GrammarCompiler};
 pub use histogram::Histogram;
 pub use info::{Defaults, ModelInfo, ModelKind, Stats, StepWork};
 pub use inspect::{Inspection, inspect};

@@ -6,6 +6,7 @@ use cortex_text::{ChatTemplate, GgufVocab, OutputFormat, TextError, Tokenizer, T
 use cortex_weights::{Gguf, ModelFile};
 use serde_json::Value;
 
+use crate::defaults::published;
 use crate::model::invalid;
 use crate::{Defaults, EngineError};
 
@@ -49,7 +50,10 @@ impl Vocabulary {
         eos.extend(ids(&sidecars.generation["eos_token_id"]));
         if let ModelFile::Safetensors(model) = file {
             eos.extend(ids(&model.config["eos_token_id"]));
+            eos.extend(ids(&model.config["text_config"]["eos_token_id"]));
         }
+        let told = template.as_ref();
+        eos.extend(told.and_then(|template| template.turn_end(&tokenizer)));
         if format.tools == Some(ToolFormat::Harmony) {
             // There it ends one message of several.
             let end = tokenizer.control_id("<|end|>");
@@ -62,7 +66,7 @@ impl Vocabulary {
             template,
             eos,
             format,
-            defaults: defaults(&sidecars.generation),
+            defaults: published(file, &sidecars.generation)?,
         })
     }
 }
@@ -152,25 +156,6 @@ fn ids(value: &Value) -> Vec<u32> {
     ids.filter_map(|id| u32::try_from(id).ok()).collect()
 }
 
-fn defaults(generation: &Value) -> Defaults {
-    let number = |key: &str| generation[key].as_f64().map(|number| number as f32);
-    let greedy = generation["do_sample"] == Value::Bool(false);
-    let top_k = generation["top_k"]
-        .as_u64()
-        .and_then(|k| usize::try_from(k).ok());
-    Defaults {
-        temperature: if greedy {
-            Some(0.0)
-        } else {
-            number("temperature")
-        },
-        top_k: top_k.filter(|&k| k > 0),
-        top_p: number("top_p"),
-        min_p: number("min_p"),
-        repetition_penalty: number("repetition_penalty"),
-    }
-}
-
 fn gguf_vocab(gguf: &Gguf) -> Result<GgufVocab, EngineError> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let id = |name: &str| gguf.get_u32(&key(&format!("{name}_token_id")));
@@ -192,6 +177,10 @@ fn gguf_vocab(gguf: &Gguf) -> Result<GgufVocab, EngineError> {
         unk: id("unknown")?,
         eot: id("eot")?,
         eom: id("eom")?,
+        cls: id("cls")?,
+        // The format has it misspelt.
+        sep: id("seperator")?,
+        lowercase: gguf.get_bool(&key("normalizer.lowercase"))?,
         add_bos: gguf.get_bool(&key("add_bos_token"))?,
         add_eos: gguf.get_bool(&key("add_eos_token"))?,
         add_space_prefix: gguf.get_bool(&key("add_space_prefix"))?,

@@ -1,16 +1,20 @@
 //! Byte-level BPE as a GGUF file describes it.
 
-use tokenizers::Tokenizer as Inner;
-use tokenizers::models::bpe::{BPE, Vocab as Ids};
+use tokenizers::SplitDelimiterBehavior::Isolated;
+use tokenizers::models::bpe::{BPE, BpeBuilder, Vocab as Ids};
+use tokenizers::normalizers::replace::Replace;
 use tokenizers::normalizers::unicode::NFC;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{NormalizerWrapper, Tokenizer as Inner};
 
 use crate::literals::{Literals, Piece, added};
 use crate::pre_tokenizer::pre_tokenizer;
+use crate::sentencepiece::SPACE;
 use crate::vocab::{Kind, Vocab};
 use crate::{GgufVocab, Specials, TextError};
 
 /// Names of pre-tokenisers whose models were trained on NFC text.
-const COMPOSED: [&str; 3] = ["qwen2", "qwen35", "deepseek-r1-qwen"];
+const COMPOSED: [&str; 4] = ["qwen2", "qwen35", "deepseek-r1-qwen", "f2llmv2"];
 
 /// Everything that encoding needs beside the vocabulary.
 #[derive(Debug)]
@@ -24,26 +28,33 @@ pub(crate) struct GgufBpe {
 impl GgufBpe {
     pub fn new(source: &GgufVocab, vocab: &Vocab) -> Result<Self, TextError> {
         let (cuts, whole_pieces) = pre_tokenizer(source.pre.as_deref())?;
-        let tokens = vocab
-            .iter()
-            .filter(|(_, token)| token.kind != Kind::Control);
-        let tokens = tokens.map(|(id, token)| (token.text.clone(), id));
-        let model = BPE::builder()
-            .vocab_and_merges(tokens.collect::<Ids>(), merges(source, vocab)?)
-            .ignore_merges(whole_pieces)
-            .build()
-            .map_err(|error| TextError::InvalidTokenizer(error.to_string()))?;
-        let mut inner = Inner::new(model);
+        let mut inner = Inner::new(model(source, vocab, |bpe| bpe.ignore_merges(whole_pieces))?);
         inner.with_pre_tokenizer(Some(cuts));
         if composes(source.pre.as_deref()) {
-            let composed = inner.with_normalizer(Some(NFC));
-            composed.map_err(|error| TextError::InvalidTokenizer(error.to_string()))?;
+            set_normalizer(&mut inner, NFC)?;
         }
-        Ok(Self {
+        Ok(Self::around(inner, vocab))
+    }
+
+    /// Of Gemma 4: over characters with U+2581 for spaces, with bytes for those that the vocabulary has not.
+    pub fn spaced(source: &GgufVocab, vocab: &Vocab) -> Result<Self, TextError> {
+        let mut inner = Inner::new(model(source, vocab, |bpe| bpe.byte_fallback(true))?);
+        let failed = |error: tokenizers::Error| TextError::InvalidTokenizer(error.to_string());
+        set_normalizer(
+            &mut inner,
+            Replace::new(" ", SPACE.to_string()).map_err(failed)?,
+        )?;
+        let lines = SplitPattern::Regex(r"\n+".to_owned());
+        inner.with_pre_tokenizer(Some(Split::new(lines, Isolated, false).map_err(failed)?));
+        Ok(Self::around(inner, vocab))
+    }
+
+    fn around(inner: Inner, vocab: &Vocab) -> Self {
+        Self {
             inner,
             user_defined: added(vocab, false),
             all_added: added(vocab, true),
-        })
+        }
     }
 
     pub fn encode(&self, text: &str, specials: Specials) -> Result<Vec<u32>, TextError> {
@@ -65,6 +76,29 @@ impl GgufBpe {
         }
         Ok(ids)
     }
+}
+
+fn model(
+    source: &GgufVocab,
+    vocab: &Vocab,
+    with: impl FnOnce(BpeBuilder) -> BpeBuilder,
+) -> Result<BPE, TextError> {
+    let tokens = vocab
+        .iter()
+        .filter(|(_, token)| token.kind != Kind::Control);
+    let tokens = tokens.map(|(id, token)| (token.text.clone(), id));
+    let builder = BPE::builder().vocab_and_merges(tokens.collect::<Ids>(), merges(source, vocab)?);
+    let model = with(builder).build();
+    model.map_err(|error| TextError::InvalidTokenizer(error.to_string()))
+}
+
+fn set_normalizer(
+    inner: &mut Inner,
+    normalizer: impl Into<NormalizerWrapper>,
+) -> Result<(), TextError> {
+    let set = inner.with_normalizer(Some(normalizer));
+    set.map(|_| ())
+        .map_err(|error| TextError::InvalidTokenizer(error.to_string()))
 }
 
 /// Whether models with this pre-tokeniser see texts in NFC.

@@ -3,7 +3,7 @@
 /// The `tokenizer.ggml.*` keys of a GGUF file.
 #[derive(Clone, Debug, Default)]
 pub struct GgufVocab {
-    /// Kind of tokenizer: `gpt2`, `llama` and so on.
+    /// Kind of tokenizer: `gpt2`, `llama`, `gemma4` or `bert`.
     pub model: String,
     /// Name of the pre-tokeniser, for byte-level BPE.
     pub pre: Option<String>,
@@ -25,6 +25,12 @@ pub struct GgufVocab {
     pub eot: Option<u32>,
     /// End of a message.
     pub eom: Option<u32>,
+    /// What a text begins with, for `WordPiece`; without it `bos` is.
+    pub cls: Option<u32>,
+    /// What a text ends with, for `WordPiece`; without it `eos` is.
+    pub sep: Option<u32>,
+    /// Whether text is put in small letters and without accents, for `WordPiece`; if not told it is.
+    pub lowercase: Option<bool>,
     /// Whether a prompt starts with `bos`.
     pub add_bos: Option<bool>,
     /// Whether a prompt ends with `eos`.

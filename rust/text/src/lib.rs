@@ -7,6 +7,7 @@ mod detokenizer;
 mod error;
 mod gguf_bpe;
 mod gguf_vocab;
+mod gguf_words;
 mod json_tokenizer;
 mod literals;
 mod longest_piece;

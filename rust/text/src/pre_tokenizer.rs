@@ -16,18 +16,47 @@ const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 
-/// One family: its cuts in order, and whether a piece that is a token as a whole is taken without merging.
+const KIMI: &str = r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const BAILING: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
+const SEED_CODER: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
+const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+";
+const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
+
+/// One family: its cuts in order.
 struct Family {
     names: &'static [&'static str],
     cuts: &'static [&'static str],
-    ///
-    /// The same families start a prompt with BOS unless the file says otherwise.
+    /// Whether a piece that is a token as a whole is taken without merging.
     whole_pieces: bool,
+    /// Whether a prompt starts with BOS unless the file says otherwise.
+    bos: bool,
+}
+
+const fn family(names: &'static [&'static str], cuts: &'static [&'static str]) -> Family {
+    Family {
+        names,
+        cuts,
+        whole_pieces: false,
+        bos: false,
+    }
+}
+
+impl Family {
+    const fn whole_pieces(self) -> Self {
+        Self {
+            whole_pieces: true,
+            ..self
+        }
+    }
+
+    const fn bos(self) -> Self {
+        Self { bos: true, ..self }
+    }
 }
 
 const FAMILIES: &[Family] = &[
-    Family {
-        names: &[
+    family(
+        &[
             "gpt-2",
             "mpt",
             "olmo",
@@ -35,71 +64,94 @@ const FAMILIES: &[Family] = &[
             "phi-2",
             "gigachat",
             "roberta-bpe",
+            "jina-es",
+            "jina-de",
+            "jina-v1-en",
+            "jina-v2-es",
+            "jina-v2-de",
+            "jina-v2-code",
+            "a.x-4.0",
+            "mellum",
+            "modern-bert",
+            "exaone4",
+            "trillion",
+            "granite-docling",
         ],
-        cuts: &[GPT2],
-        whole_pieces: false,
-    },
-    Family {
-        names: &[
+        &[GPT2],
+    ),
+    family(
+        &[
             "smollm",
             "starcoder",
             "refact",
             "command-r",
             "codeshell",
             "exaone",
+            "minerva-7b",
+            "mellum2",
         ],
-        cuts: &[r"\p{N}", GPT2],
-        whole_pieces: false,
-    },
-    Family {
-        names: &["falcon"],
-        cuts: &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"],
-        whole_pieces: false,
-    },
-    Family {
-        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2"],
-        cuts: &[LLAMA3],
-        whole_pieces: true,
-    },
-    Family {
-        names: &["smaug-bpe", "dbrx", "glm4", "chatglm-bpe"],
-        cuts: &[LLAMA3],
-        whole_pieces: false,
-    },
-    Family {
-        names: &["qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"],
-        cuts: &[QWEN2],
-        whole_pieces: false,
-    },
-    Family {
-        names: &["qwen35"],
-        cuts: &[QWEN35],
-        whole_pieces: false,
-    },
-    Family {
-        names: &["gpt-4o", "llama4"],
-        cuts: &[GPT4O],
-        whole_pieces: false,
-    },
-    Family {
-        names: &["tekken"],
-        cuts: &[TEKKEN],
-        whole_pieces: true,
-    },
-    Family {
-        names: &["deepseek-coder"],
-        cuts: &[
+        &[r"\p{N}", GPT2],
+    ),
+    family(
+        &["falcon"],
+        &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"],
+    ),
+    family(
+        &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "lfm2",
+            "midm-2.0",
+        ],
+        &[LLAMA3],
+    )
+    .whole_pieces()
+    .bos(),
+    family(&["smaug-bpe", "dbrx", "chatglm-bpe"], &[LLAMA3]),
+    family(&["glm4", "glm5"], &[LLAMA3]).whole_pieces(),
+    family(
+        &[
+            "qwen2",
+            "deepseek-r1-qwen",
+            "stablelm2",
+            "megrez",
+            "hunyuan",
+            "kormo",
+            "f2llmv2",
+            "solar-open",
+            "grok-2",
+        ],
+        &[QWEN2],
+    ),
+    family(&["qwen35"], &[QWEN35]),
+    family(&["gpt-4o", "llama4", "kanana2", "minimax-m2"], &[GPT4O]),
+    family(
+        &["tiny_aya", "cohere2moe"],
+        &[r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O],
+    ),
+    family(&["tekken"], &[TEKKEN]).whole_pieces().bos(),
+    family(&["kimi-k2"], &[KIMI]).whole_pieces(),
+    family(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
+    family(&["seed-coder"], &[SEED_CODER]),
+    family(&["exaone-moe"], &[EXAONE_MOE]),
+    family(&["bloom", "poro-chat", "gpt3-finnish"], &[BLOOM]),
+    family(&["viking"], &[BLOOM, r"\p{N}"]),
+    family(
+        &["deepseek-coder"],
+        &[
             r"[\r\n]",
             r"\s?\p{L}+",
             r"\s?\p{P}+",
             "[\u{4e00}-\u{9fa5}\u{800}-\u{4e00}\u{ac00}-\u{d7ff}]+",
             r"\p{N}",
         ],
-        whole_pieces: false,
-    },
-    Family {
-        names: &["deepseek-llm"],
-        cuts: &[
+    ),
+    family(
+        &["deepseek-llm"],
+        &[
             r"[\r\n]",
             // Letters that have a case, as Unicode 10 knew them: Georgian ones had none then.
             "\\s?[\\p{Lu}\\p{Ll}\\p{Lt}&&[^\u{10d0}-\u{10ff}]]+",
@@ -108,17 +160,15 @@ const FAMILIES: &[Family] = &[
             "[\u{4e00}-\u{9fa5}\u{800}-\u{4e00}\u{ac00}-\u{d7ff}]+",
             r"\p{N}+",
         ],
-        whole_pieces: false,
-    },
-    Family {
-        names: &["deepseek-v3"],
-        cuts: &[
+    ),
+    family(
+        &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
+        &[
             r"\p{N}{1,3}",
             "[\u{4e00}-\u{9fa5}\u{3040}-\u{309f}\u{30a0}-\u{30ff}]+",
             DEEPSEEK3,
         ],
-        whole_pieces: false,
-    },
+    ),
 ];
 
 /// Whether a prompt starts with BOS where the file does not say.
@@ -126,7 +176,7 @@ pub(crate) fn adds_bos(name: Option<&str>) -> bool {
     let family = FAMILIES
         .iter()
         .find(|family| name.is_some_and(|name| family.names.contains(&name)));
-    family.is_some_and(|family| family.whole_pieces)
+    family.is_some_and(|family| family.bos)
 }
 
 /// The pre-tokeniser of a name, and whether whole pieces go before merges.
@@ -166,6 +216,7 @@ fn unsupported(text: String) -> TextError {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::{FAMILIES, pre_tokenizer};
+    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
     #[test]
     fn every_family_compiles_and_no_name_is_in_two() {
@@ -181,6 +232,43 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
+    }
+
+    /// The pieces of a text, in the byte alphabet, with bars between.
+    fn pieces(name: &str, text: &str) -> String {
+        let (cuts, _) = pre_tokenizer(Some(name)).unwrap();
+        let mut text = PreTokenizedString::from(text);
+        cuts.pre_tokenize(&mut text).unwrap();
+        let pieces = text.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        let pieces: Vec<&str> = pieces.into_iter().map(|(piece, ..)| piece).collect();
+        pieces.join("|")
+    }
+
+    #[test]
+    fn families_cut_as_their_tokenizers_do() {
+        let cases = [
+            (
+                "kimi-k2",
+                "fooBar's 中文a 12345",
+                "foo|Bar's|Ġ|ä¸Ńæĸĩ|a|Ġ|123|45",
+            ),
+            ("gpt-4o", "fooBar's 12345", "foo|Bar's|Ġ|123|45"),
+            ("tekken", "fooBar's 12345", "foo|Bar|'s|Ġ|1|2|3|4|5"),
+            (
+                "llama-bpe",
+                "fooBar's 12345\n\n x",
+                "fooBar|'s|Ġ|123|45|ĊĊ|Ġx",
+            ),
+            ("qwen2", "fooBar's 123", "fooBar|'s|Ġ|1|2|3"),
+            ("seed-coder", "a!\n\nb", "a|!|ĊĊ|b"),
+            ("bailingmoe", "a!\n\nb\n\n c", "a|!ĊĊ|b|ĊĊ|Ġc"),
+            ("tiny_aya", "1234567", "1|234|567"),
+            ("smollm", "a 12", "a|Ġ|1|2"),
+            ("bloom", "a b, c", "a|Ġb|,|Ġc"),
+        ];
+        for (name, text, expected) in cases {
+            assert_eq!(pieces(name, text), expected, "{name}: {text:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::control_names::ControlNames;
 use crate::gguf_bpe::{GgufBpe, composes};
+use crate::gguf_words::{GgufWords, words};
 use crate::json_tokenizer::JsonTokenizer;
 use crate::longest_piece::longest_piece;
 use crate::pre_tokenizer::adds_bos;
@@ -23,6 +24,7 @@ pub enum Specials {
 enum Encoder {
     Bpe(Box<GgufBpe>),
     SentencePiece(Box<SentencePiece>),
+    Words(Box<GgufWords>),
     Json(Box<JsonTokenizer>),
 }
 
@@ -48,26 +50,65 @@ impl Tokenizer {
     /// # Errors
     /// A kind or pre-tokeniser that is not known, or contradictory data.
     pub fn from_gguf(source: &GgufVocab) -> Result<Self, TextError> {
-        let (alphabet, adds_bos) = match source.model.as_str() {
-            "gpt2" => (Alphabet::ByteLevel, adds_bos(source.pre.as_deref())),
-            "llama" => (Alphabet::SentencePiece, true),
+        match source.model.as_str() {
+            "gpt2" => Self::from_bpe(source),
+            "gemma4" => Self::from_spaced_bpe(source),
+            "llama" => Self::from_pieces(source),
+            "bert" => Self::from_words(source),
             other => {
-                let text = format!("kind {other:?}; known are gpt2 and llama");
-                return Err(TextError::UnsupportedTokenizer(text));
+                let text = format!("kind {other:?}; known are gpt2, gemma4, llama and bert");
+                Err(TextError::UnsupportedTokenizer(text))
             }
-        };
-        let vocab = Vocab::from_gguf(source, alphabet)?;
-        let space = alphabet == Alphabet::SentencePiece && source.add_space_prefix.unwrap_or(true);
-        let encoder = if alphabet == Alphabet::ByteLevel {
-            Encoder::Bpe(Box::new(GgufBpe::new(source, &vocab)?))
-        } else {
-            let scores = source.scores.as_deref().ok_or_else(|| {
-                TextError::InvalidTokenizer("the tokens have no scores".to_owned())
-            })?;
-            Encoder::SentencePiece(Box::new(SentencePiece::new(
-                &vocab, scores, source.unk, space,
-            )?))
-        };
+        }
+    }
+
+    fn from_bpe(source: &GgufVocab) -> Result<Self, TextError> {
+        let vocab = Vocab::from_gguf(source, Alphabet::ByteLevel)?;
+        let pre = source.pre.as_deref();
+        let encoder = Encoder::Bpe(Box::new(GgufBpe::new(source, &vocab)?));
+        let longest = longest_piece(&vocab, Alphabet::ByteLevel, composes(pre));
+        Self::framed(source, vocab, encoder, (adds_bos(pre), longest))
+    }
+
+    fn from_spaced_bpe(source: &GgufVocab) -> Result<Self, TextError> {
+        let vocab = Vocab::from_gguf(source, Alphabet::SentencePiece)?;
+        let encoder = Encoder::Bpe(Box::new(GgufBpe::spaced(source, &vocab)?));
+        let longest = longest_piece(&vocab, Alphabet::SentencePiece, false);
+        Self::framed(source, vocab, encoder, (true, longest))
+    }
+
+    fn from_pieces(source: &GgufVocab) -> Result<Self, TextError> {
+        let vocab = Vocab::from_gguf(source, Alphabet::SentencePiece)?;
+        let space = source.add_space_prefix.unwrap_or(true);
+        let scores = source.scores.as_deref();
+        let scores = scores
+            .ok_or_else(|| TextError::InvalidTokenizer("the tokens have no scores".to_owned()))?;
+        let pieces = SentencePiece::new(&vocab, scores, source.unk, space)?;
+        let longest = longest_piece(&vocab, Alphabet::SentencePiece, false);
+        let encoder = Encoder::SentencePiece(Box::new(pieces));
+        Ok(Self {
+            strips_leading_space: space,
+            ..Self::framed(source, vocab, encoder, (true, longest))?
+        })
+    }
+
+    fn from_words(source: &GgufVocab) -> Result<Self, TextError> {
+        let source = &words(source);
+        let vocab = Vocab::from_gguf(source, Alphabet::WordPiece)?;
+        let encoder = Encoder::Words(Box::new(GgufWords::new(source, &vocab)?));
+        Ok(Self {
+            strips_leading_space: true,
+            ..Self::framed(source, vocab, encoder, (true, None))?
+        })
+    }
+
+    /// With what goes before and after a prompt: BOS by default or not; and the longest piece.
+    fn framed(
+        source: &GgufVocab,
+        vocab: Vocab,
+        encoder: Encoder,
+        (adds_bos, longest_piece): (bool, Option<usize>),
+    ) -> Result<Self, TextError> {
         check_specials(source, &vocab)?;
         let declared = [source.eos, source.eot, source.eom];
         Ok(Self {
@@ -76,8 +117,8 @@ impl Tokenizer {
             bos: source.bos,
             prefix: source.bos.filter(|_| source.add_bos.unwrap_or(adds_bos)),
             suffix: source.eos.filter(|_| source.add_eos.unwrap_or(false)),
-            strips_leading_space: space,
-            longest_piece: longest_piece(&vocab, alphabet, composes(source.pre.as_deref())),
+            strips_leading_space: false,
+            longest_piece,
             control: ControlNames::new(&vocab),
             vocab,
         })
@@ -110,6 +151,7 @@ impl Tokenizer {
         match &self.encoder {
             Encoder::Bpe(bpe) => bpe.encode(text, specials),
             Encoder::SentencePiece(pieces) => pieces.encode(text, specials),
+            Encoder::Words(words) => words.encode(text, specials),
             Encoder::Json(json) => json.encode(text, specials, false),
         }
     }

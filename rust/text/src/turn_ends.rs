@@ -3,7 +3,7 @@
 use crate::vocab::Vocab;
 
 /// Control tokens with which models end a turn or a file, whatever else their files declare.
-pub(crate) const TURN_ENDS: [&str; 21] = [
+pub(crate) const TURN_ENDS: [&str; 28] = [
     "</s>",
     "<eos>",
     "<|eot_id|>",
@@ -18,6 +18,14 @@ pub(crate) const TURN_ENDS: [&str; 21] = [
     "<turn|>",
     "<|END_OF_TURN_TOKEN|>",
     "<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "[e~[",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_utterance>",
+    // Gemma 4 waits here for what a tool answers.
+    "<|tool_response>",
     "<｜end▁of▁sentence｜>",
     // Between the files of a repository: a completion ends there.
     "<|fim_pad|>",

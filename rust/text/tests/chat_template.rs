@@ -198,3 +198,27 @@ fn far_too_long_a_conversation_is_refused_before_it_is_tokenised() {
         .unwrap();
     assert!(tokenizer.fewest_tokens("hello hello".len()) <= ids.len());
 }
+
+#[test]
+fn a_template_tells_the_token_that_ends_an_answer() {
+    let end = |source: &str| {
+        let template = ChatTemplate::new(source, "", "</s>").unwrap();
+        template.turn_end(&bytes())
+    };
+    assert_eq!(end(CHATML), Some(2));
+    let message = "{% for m in messages %}{{ m.content }}";
+    assert_eq!(
+        end(&format!("{message}{{{{ eos_token }}}}{{% endfor %}}")),
+        Some(3)
+    );
+    assert_eq!(
+        end(&format!("{message}<|im_end|>\n</s>\n{{% endfor %}}")),
+        Some(3)
+    );
+    assert_eq!(end(&format!("{message}{{% endfor %}}")), None);
+    assert_eq!(
+        end(&format!("{message}<|im_end|>and more{{% endfor %}}")),
+        None
+    );
+    assert_eq!(end("{{ raise_exception('no') }}"), None);
+}

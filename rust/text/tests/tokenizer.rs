@@ -251,3 +251,79 @@ fn a_character_comes_when_it_is_whole() {
     assert_eq!(pieces, ["", "", "", "🦀", "", "", "\u{fffd}A", ""]);
     assert_eq!(detokenizer.finish(), "\u{fffd}");
 }
+
+#[test]
+fn word_pieces_of_gguf_files_are_those_of_bert() {
+    let tokens = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "▁he",
+        "llo",
+        "▁world",
+        "▁,",
+        "▁!",
+        "[unused1]",
+    ];
+    let vocab = |lowercase| GgufVocab {
+        model: "bert".to_owned(),
+        tokens: tokens.map(str::to_owned).to_vec(),
+        token_types: Some(vec![3, 3, 3, 3, 1, 1, 1, 1, 1, 1]),
+        cls: Some(2),
+        eos: Some(3),
+        unk: Some(1),
+        lowercase,
+        ..GgufVocab::default()
+    };
+    let tokenizer = Tokenizer::from_gguf(&vocab(None)).unwrap();
+    let ids = |text| tokenizer.encode(text, Specials::AsText).unwrap();
+    assert_eq!(ids("Héllo, WORLD!"), [4, 5, 7, 6, 8]);
+    assert_eq!(ids("hello hellohello zzz"), [4, 5, 1, 1]);
+    assert_eq!(ids("he[SEP]"), [4, 1, 1, 1], "control tokens are text");
+    let whole = tokenizer.encode_prompt("hello[SEP]world", Specials::Parse);
+    assert_eq!(whole.unwrap(), [2, 4, 5, 3, 6, 3]);
+    assert_eq!(tokenizer.decode(&[2, 4, 5, 7, 6, 3]), "hello , world");
+    let cased = Tokenizer::from_gguf(&vocab(Some(false))).unwrap();
+    assert_eq!(
+        cased.encode("Hello hello", Specials::AsText).unwrap(),
+        [1, 4, 5]
+    );
+    let nameless = GgufVocab {
+        unk: None,
+        ..vocab(None)
+    };
+    assert!(Tokenizer::from_gguf(&nameless).is_err());
+}
+
+#[test]
+fn gemma_4_merges_over_spaces_and_falls_back_to_bytes() {
+    let mut tokens = vec!["<pad>".to_owned(), "<eos>".to_owned(), "<bos>".to_owned()];
+    let mut types = vec![3; 3];
+    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    types.resize(tokens.len(), 6);
+    let words = ["h", "e", "▁", "he", "▁he", "\n", "\n\n", "▁▁"];
+    tokens.extend(words.map(str::to_owned));
+    types.resize(tokens.len(), 1);
+    let tokenizer = Tokenizer::from_gguf(&GgufVocab {
+        model: "gemma4".to_owned(),
+        token_types: Some(types),
+        merges: ["h e", "▁ he", "\n \n", "▁ ▁"].map(str::to_owned).to_vec(),
+        bos: Some(2),
+        eos: Some(1),
+        tokens,
+        ..GgufVocab::default()
+    })
+    .unwrap();
+    let ids = tokenizer
+        .encode_prompt("he he\n\né <eos>  he", Specials::AsText)
+        .unwrap();
+    let texts = ids.iter().map(|&id| tokenizer.token_text(id).unwrap());
+    let texts: Vec<String> = texts.collect();
+    let expected = [
+        "<bos>", "he", "▁he", "\n\n", "<0xC3>", "<0xA9>", "▁", "<0x3C>", "e", "<0x6F>", "<0x73>",
+        "<0x3E>", "▁", "▁he",
+    ];
+    assert_eq!(texts, expected);
+    assert_eq!(tokenizer.decode(&ids), "he he\n\né <eos>  he");
+}

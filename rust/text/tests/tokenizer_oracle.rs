@@ -69,11 +69,8 @@ fn ids(value: &Value) -> Vec<u32> {
 
 /// Whether the second answer is the only right one, as the fixtures' own notes say.
 fn second_is_right(name: &str) -> bool {
-    name.starts_with("qwen")
+    name.starts_with("qwen") || name.starts_with("bert")
 }
-
-/// Kinds of vocabularies that are refused by name.
-const REFUSED: [&str; 2] = ["bert-bge", "gemma-4"];
 
 /// Texts that are not NFC: Qwen 3.5 composes them as its older sisters do, and here has no second reference.
 const DECOMPOSED: [&str; 5] = [
@@ -180,6 +177,10 @@ fn frame_differences(name: &str, tokenizer: &Tokenizer, vocab: &Value) -> Vec<St
     if (prompt[0] == bos) != vocab["add_bos"].as_bool().unwrap() || prompt.len() > 3 {
         found.push(format!("{name}: the prompt is {prompt:?}, with {vocab}"));
     }
+    if name.starts_with("bert") {
+        // It writes nothing that could end.
+        return found;
+    }
     let mut ends = tokenizer.eos_ids().to_vec();
     ends.sort_unstable();
     let mut wanted = ids(&vocab["end_of_generation"]);
@@ -203,11 +204,6 @@ fn real_vocabularies_answer_as_their_engines_do() {
     for row in json(&folder.join("vocabularies.json")).as_array().unwrap() {
         let name = row["name"].as_str().unwrap();
         let Some(path) = file(name) else { continue };
-        if REFUSED.contains(&name) {
-            let error = Tokenizer::from_gguf(&gguf::vocabulary(&path)).unwrap_err();
-            assert!(error.to_string().contains("unsupported"), "{name}: {error}");
-            continue;
-        }
         let tokenizer = Arc::new(open(&path));
         let expected = json(&folder.join(format!("expected/{name}.json")));
         found.extend(differences(name, &tokenizer, &corpus, &expected));

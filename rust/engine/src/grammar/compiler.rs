@@ -51,7 +51,7 @@ impl CompiledGrammar {
 }
 
 /// Compiles for one model; the vocabulary's tree is built at the first use.
-pub(crate) struct GrammarCompiler {
+pub struct GrammarCompiler {
     tokenizer: Arc<Tokenizer>,
     vocab: usize,
     eos: Vec<u32>,

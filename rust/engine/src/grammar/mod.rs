@@ -7,8 +7,7 @@ mod nesting;
 mod source;
 mod trie;
 
-pub use compiler::CompiledGrammar;
-pub(crate) use compiler::GrammarCompiler;
+pub use compiler::{CompiledGrammar, GrammarCompiler};
 pub(crate) use constraint::{Constraint, MaskWorker};
 pub(crate) use mask::TokenMask;
 pub use source::Grammar;

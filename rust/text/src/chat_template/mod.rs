@@ -17,7 +17,7 @@ mod text_methods;
 
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::chat_template::marks::Marks;
 use crate::{Specials, TextError, Tokenizer};
@@ -111,6 +111,33 @@ impl ChatTemplate {
             }
         }
         Ok(ids)
+    }
+
+    /// The control token with which the template ends an answer, if it writes nothing else behind one.
+    #[must_use]
+    pub fn turn_end(&self, tokenizer: &Tokenizer) -> Option<u32> {
+        const ANSWER: &str = "It is five o'clock.";
+        let messages = json!([
+            {"role": "user", "content": "What time is it?"},
+            {"role": "assistant", "content": ANSWER},
+        ]);
+        let input = RenderInput {
+            messages: &messages,
+            tools: None,
+            add_generation_prompt: false,
+            kwargs: None,
+            now: 0,
+        };
+        let rendered = self.render(&input).ok()?;
+        let (_, mut rest) = rendered.rsplit_once(ANSWER)?;
+        let mut last = None;
+        while let Some(name) = tokenizer.control_names().at_start(rest.trim_start()) {
+            let (name, behind) = rest.trim_start().split_at(name);
+            (last, rest) = (Some(name), behind);
+        }
+        let end = tokenizer.control_id(last.filter(|_| rest.trim().is_empty())?);
+        // Some templates already begin the next turn.
+        end.filter(|&end| Some(end) != tokenizer.bos())
     }
 
     fn render_values(
