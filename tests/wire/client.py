@@ -76,7 +76,7 @@ async def exchange(
         except ConnectionError:
             raw, left = b"", False
         finally:
-            if manners.rude:
+            if manners.rude and not writer.is_closing():
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
             writer.close()
     return parsed(raw, left=left)
@@ -137,7 +137,11 @@ def _dechunked(rest: bytes) -> tuple[bytes, bool, bytes]:
         line, found, rest = rest.partition(b"\r\n")
         if not found:
             return bytes(body), False, b""
-        size = int(line, 16)
+        try:
+            size = int(line, 16)
+        except ValueError:
+            told = f"no chunk: {line[:200]!r} after {bytes(body[-600:])!r}, then {rest[:600]!r}"
+            raise AssertionError(told) from None
         if size == 0:
             return bytes(body), rest.startswith(b"\r\n"), rest[2:]
         body += rest[:size]

@@ -1,5 +1,6 @@
 """Gateway: puts the parts together and runs them: metrics port, hosts' watchers, API; stops them in reverse."""
 
+import asyncio
 import socket
 import ssl
 import time
@@ -190,6 +191,8 @@ class Gateway:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError for an address that cannot be had; then nothing is left running."""
+        loop = asyncio.get_running_loop()
+        self.metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
         if self.metrics.ledger is not None:
             self.metrics.ledger.open()
         await self.metrics_server.start()

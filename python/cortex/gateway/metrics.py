@@ -110,18 +110,15 @@ class Metrics:
         self._key_requests = counter("key_requests", "Requests by the key's label.", ("key", "outcome"))
         self._key_prompt = counter("key_prompt_tokens", "Tokens of prompts by the key's label.", key)
         self._key_completion = counter("key_completion_tokens", "Generated tokens by the key's label.", key)
-        self.in_flight = Gauge("cortex_requests_in_flight", "Requests being answered.", registry=self.registry)
-        self.waiting = Gauge("cortex_requests_waiting", "Requests waiting for a load.", registry=self.registry)
+        self.in_flight = self._gauge("requests_in_flight", "Requests being answered.")
+        self.waiting = self._gauge("requests_waiting", "Requests waiting for a load.")
+        self.tasks = self._gauge("tasks", "Tasks of the event loop.")
         self.ledger_errors = counter("usage_ledger_errors", "Lines of the usage ledger that were lost.", ())
-        build = Gauge("cortex_build_info", "1; the label tells what runs.", ("version",), registry=self.registry)
+        build = self._gauge("build_info", "1; the label tells what runs.", ("version",))
         build.labels(version("helexa-cortex")).set(1)
         self.config_reloads = counter("config_reloads", "Files read anew, by how it ended.", ("file", "outcome"))
-        self.config_stale = Gauge(
-            "cortex_config_stale",
-            "1 = the file is wrong and an earlier one in force.",
-            ("file",),
-            registry=self.registry,
-        )
+        stale = "1 = the file is wrong and an earlier one in force."
+        self.config_stale = self._gauge("config_stale", stale, ("file",))
         self.registry.register(_FleetCollector(fleet))
 
     def begin(self, api: str) -> Meter:
@@ -208,6 +205,9 @@ class Metrics:
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"cortex_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"cortex_{name}", text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"cortex_{name}", text, labels, buckets=buckets, registry=self.registry)

@@ -1,0 +1,1 @@
+"""Our gateway beside others, all in front of one mock upstream."""
