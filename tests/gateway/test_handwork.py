@@ -14,7 +14,7 @@ from cortex.errors import ConfigError
 from cortex.fleet.state import Duty
 from tests.fakes.neuron import FakeNeuron
 from tests.gateway.rig import CHAT, Rig, chat, running
-from tests.gateway.test_reload import Files
+from tests.gateway.test_reload import MODELS, Files, running_from
 
 pytestmark = pytest.mark.anyio
 PIN, UNPIN = "/api/admin/models/pin", "/api/admin/models/unpin"
@@ -62,6 +62,26 @@ async def test_hosts_that_are_not_listed_any_more_are_left_out(tmp_path: Path) -
     async with running(FakeNeuron("beast"), state_file=str(file)) as rig:
         assert rig.gateway.board.fleet.hosts["beast"].duty is Duty.DRAINED
         assert not rig.gateway.board.fleet.pins
+
+
+async def test_a_host_that_leaves_takes_its_handwork_with_it(tmp_path: Path) -> None:
+    beast, quad = FakeNeuron("beast"), FakeNeuron("quad")
+    files, more = Files(tmp_path), 'state_file = "handwork.json"\n'
+    try:
+        for neuron in (beast, quad):
+            await neuron.start()
+        files.config(beast, quad, more=more)
+        files.write("models.toml", MODELS)
+        async with running_from(files) as rig:
+            for name in ("beast", "quad"):
+                await by_hand(rig, f"/api/admin/hosts/{name}/cordon")
+            files.config(quad, more=more)
+            await rig.sees(lambda fleet: "beast" not in fleet.hosts)
+        assert read_handwork(tmp_path / "handwork.json").duties == {"quad": "cordoned"}
+    finally:
+        for neuron in (beast, quad):
+            await neuron.die()
+        await asyncio.sleep(0.01)
 
 
 async def test_without_a_file_that_is_told() -> None:

@@ -174,6 +174,7 @@ class Gateway:
         self._poller.pause_seconds = config.gateway.poll_secs
         self.board.apply(hosts_listed, hosts(config))
         self._poller.follow_hosts()
+        self._handwork.keep_soon()
 
     @property
     def url(self) -> str:
@@ -214,6 +215,7 @@ class Gateway:
         """Refuse new requests, drain, stop the loads' watching, the hosts' watchers, and the metrics port last."""
         if self._reloader is not None:
             await self._reloader.close()
+        await self._handwork.close()
         await self._idle.close()
         await self._defrag.close()
         try:

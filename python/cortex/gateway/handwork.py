@@ -25,6 +25,7 @@ class HandworkKeeper:
         self._board = board
         self._turn = asyncio.Lock()
         self._trouble: str | None = None
+        self._writing: asyncio.Task[bool] | None = None
         self._kept = Handwork() if path is None else read_handwork(path)
         if self._kept != Handwork():
             board.apply(_restored, self._kept)
@@ -46,6 +47,16 @@ class HandworkKeeper:
                 return False
             self._kept, self._trouble = work, None
             return True
+
+    def keep_soon(self) -> None:
+        """Write in the background, for changes that nobody waits for: hosts that left took theirs with them."""
+        if self._path is not None and _handwork_of(self._board.fleet) != self._kept:
+            self._writing = asyncio.get_running_loop().create_task(self.keep(), name="keep handwork")
+
+    async def close(self) -> None:
+        """Let the last change be written."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
 
     @property
     def warnings(self) -> list[str]:
