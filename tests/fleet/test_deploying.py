@@ -7,7 +7,7 @@ import pytest
 from tests.fleet.conftest import NEURON, Fleet
 from tests.fleet.rig.packages import BROKEN, NEW, OLD
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1500)]
 
 
 UNITS = {"gate": "cortex.service", "beast": "neuron.service", "quad": "neuron.service"}

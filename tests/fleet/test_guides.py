@@ -15,7 +15,7 @@ from tests.fleet.rig.clients import MODEL
 from tests.fleet.rig.guides import GUIDES, block, runs
 from tests.fleet.rig.packages import NEW, OLD
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1500)]
 # People answer dnf's question; here nobody does.
 DNF = 'dnf() { dnf5 -y "$@"; }\n'
 

@@ -10,7 +10,7 @@ from tests.fleet.conftest import TOKEN, Fleet
 from tests.fleet.rig.clients import Asking, Stream, ask
 from tests.fleet.rig.machines import Machine
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1500)]
 UNITS = {"gate": "cortex.service", "beast": "neuron.service", "quad": "neuron.service"}
 STREAM_TOKENS = 250
 
