@@ -82,12 +82,7 @@ def test_a_stuck_service_is_killed_by_its_watchdog_and_started_again(deployed: F
         deployed.hosts[name].sh(f"systemctl kill --kill-whom=main --signal=STOP {UNITS[name]}")
     for name, before in stuck.items():
         restarted(deployed.hosts[name], UNITS[name], before)
-        assert (
-            "watchdog"
-            in deployed.hosts[name]
-            .sh(f"journalctl --no-pager _SYSTEMD_INVOCATION_ID={before} -u {UNITS[name]}")
-            .lower()
-        )
+        deployed.hosts[name].sh(f"journalctl --no-pager -b -u {UNITS[name]} | grep -q 'Watchdog timeout'")
     print(f"stuck to running again: {time.monotonic() - start:.0f} s")
     wait_until_both_serve(deployed)
     assert "Paris" in json.dumps(ask(deployed.address))
