@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::{
-    Lone, argmax, deviation, floats, ids, json, log_prob, max_difference, own_model,
+    Lone, argmax, deviation, floats, ids, json, log_prob, max_difference, own_hybrid, own_model,
     rms_difference, shared_fixture,
 };
 use cortex_engine::model::Outputs;
@@ -181,6 +181,15 @@ fn our_own_copy_gives_the_reference_outputs() {
         &folder.join("expected-q4_1.json"),
         Tolerance::Quantised,
     );
+}
+
+/// Their value heads are by key head in one, across key heads in the other; one has a layer that guesses ahead.
+#[test]
+fn our_own_hybrids_in_gguf_give_the_reference_outputs() {
+    for family in ["qwen35", "qwen3next"] {
+        let (model, expected) = own_hybrid(family);
+        check(&model, &expected, Tolerance::Exact);
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The matrices of a layer's experts, however a file stores them: one tensor each, all behind each other, or gates
-//! and ups in turns, as floats or as MXFP4 in two tensors.
+//! The matrices of a layer's experts, however a file stores them: one tensor each, all behind each other, with gates
+//! before ups or in turns, as floats or as MXFP4 in two tensors.
 
 use cortex_kernels::{BlockType, PackedMatrix};
 
@@ -34,6 +34,19 @@ impl ExpertWeights {
         let (hidden, count, width) = (model.hidden, shape.count, shape.width);
         if shape.stored == Stored::InTurns {
             return Self::in_turns(reader, layer, hidden, shape);
+        }
+        if reader.has(Role::ExpertsGateUp, layer) {
+            return Ok(Self {
+                gate_up: reader.all_experts(
+                    Role::ExpertsGateUp,
+                    layer,
+                    count,
+                    [2 * width, hidden],
+                )?,
+                gate_up_bias: None,
+                down: reader.all_experts(Role::ExpertsDown, layer, count, [hidden, width])?,
+                down_bias: None,
+            });
         }
         let mut each = |role, sizes| reader.experts(role, layer, count, sizes);
         let gates = each(Role::ExpertGate, [width, hidden])?;

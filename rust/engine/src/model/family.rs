@@ -59,6 +59,8 @@ pub(crate) struct Family {
     pub sinks: bool,
     /// Heads share a latent in place of keys and values.
     pub latent: bool,
+    /// GGUF files have the first value head of every key head, then the second of each, and so on.
+    pub gguf_tiled: bool,
     /// Some layers have a state in place of attention.
     pub recurrent: bool,
     /// What a head gives is multiplied by a sigmoid of the token.
@@ -172,6 +174,7 @@ pub(super) const LLAMA: Family = Family {
     gguf_names: &[],
     sinks: false,
     latent: false,
+    gguf_tiled: false,
     recurrent: false,
     attention_gate: false,
     within: None,
@@ -227,7 +230,7 @@ const GEMMA: Family = Family {
     ..LLAMA
 };
 
-static FAMILIES: [Family; 19] = [
+static FAMILIES: [Family; 20] = [
     LLAMA,
     Family {
         // GGUF files of the family call themselves llama.
@@ -416,6 +419,7 @@ static FAMILIES: [Family; 19] = [
     },
     hybrids::QWEN3_NEXT,
     hybrids::QWEN3_5,
+    hybrids::QWEN3_5_MOE,
 ];
 
 /// Names of the families as users know them.

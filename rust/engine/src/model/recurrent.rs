@@ -34,36 +34,33 @@ pub(crate) struct GatedDeltaNet {
     speed_bias: Vec<f32>,
     norm: Vec<f32>,
     output: PackedMatrix,
+    /// Where the output takes each value head.
+    places: Vec<usize>,
 }
 
-/// Pieces of equal size in a row, one behind the other at a distance.
-#[derive(Clone, Copy)]
+/// Pieces of equal size in a row.
 struct Pieces {
-    first: usize,
-    count: usize,
+    starts: Vec<usize>,
     size: usize,
-    stride: usize,
 }
 
 impl Pieces {
-    /// All in one.
-    fn whole(first: usize, size: usize) -> Self {
+    fn new(starts: impl Iterator<Item = usize>, size: usize) -> Self {
         Self {
-            first,
-            count: 1,
+            starts: starts.collect(),
             size,
-            stride: size,
         }
     }
 
-    fn of<'a>(&self, row: &'a [f32]) -> impl Iterator<Item = &'a [f32]> + use<'a> {
-        let Self {
-            first,
-            count,
-            size,
-            stride,
-        } = *self;
-        (0..count).map(move |piece| &row[first + piece * stride..][..size])
+    /// All in one.
+    fn whole(first: usize, size: usize) -> Self {
+        Self::new(std::iter::once(first), size)
+    }
+
+    fn of<'a>(&self, row: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+        self.starts
+            .iter()
+            .map(|&start| &row[start..start + self.size])
     }
 }
 
@@ -76,15 +73,16 @@ struct Columns {
 }
 
 impl Columns {
-    /// Each kind in one piece.
-    fn apart(delta: &GatedDelta) -> Self {
+    /// Each kind by itself; `places` are those of the value heads.
+    fn apart(delta: &GatedDelta, places: &[usize]) -> Self {
         let keys = delta.key_heads * delta.key_dim;
-        let values = delta.value_heads * delta.value_dim;
+        let size = delta.value_dim;
+        let heads = |first| Pieces::new(places.iter().map(|place| first + place * size), size);
         Self {
             query: Pieces::whole(0, keys),
             key: Pieces::whole(keys, keys),
-            value: Pieces::whole(2 * keys, values),
-            gate: Pieces::whole(2 * keys + values, values),
+            value: heads(2 * keys),
+            gate: heads(2 * keys + places.len() * size),
         }
     }
 
@@ -92,12 +90,8 @@ impl Columns {
     fn grouped(delta: &GatedDelta) -> Self {
         let (count, keys) = (delta.key_heads, delta.key_dim);
         let values = delta.value_heads / count * delta.value_dim;
-        let pieces = |first, size| Pieces {
-            first,
-            count,
-            size,
-            stride: 2 * keys + 2 * values,
-        };
+        let stride = 2 * keys + 2 * values;
+        let pieces = |first, size| Pieces::new((0..count).map(|head| first + head * stride), size);
         Self {
             query: pieces(0, keys),
             key: pieces(keys, keys),
@@ -114,26 +108,36 @@ struct RateColumns {
 }
 
 impl RateColumns {
-    fn apart(delta: &GatedDelta) -> Self {
+    /// Each by itself; `places` are those of the value heads.
+    fn apart(places: &[usize]) -> Self {
         Self {
-            correction: Pieces::whole(0, delta.value_heads),
-            decay: Pieces::whole(delta.value_heads, delta.value_heads),
+            correction: Pieces::new(places.iter().copied(), 1),
+            decay: Pieces::new(places.iter().map(|place| places.len() + place), 1),
         }
     }
 
+    /// Both of a key head behind each other.
     fn grouped(delta: &GatedDelta) -> Self {
-        let size = delta.value_heads / delta.key_heads;
-        let pieces = |first| Pieces {
-            first,
-            count: delta.key_heads,
-            size,
-            stride: 2 * size,
-        };
+        let (count, size) = (delta.key_heads, delta.value_heads / delta.key_heads);
+        let pieces = |first| Pieces::new((0..count).map(|head| first + 2 * head * size), size);
         Self {
             correction: pieces(0),
             decay: pieces(size),
         }
     }
+}
+
+/// Where a file has each value head; here those that share a key head are neighbours.
+fn places(delta: &GatedDelta, tiled: bool) -> Vec<usize> {
+    let each = delta.value_heads / delta.key_heads;
+    let place = |head: usize| {
+        if tiled {
+            head % each * delta.key_heads + head / each
+        } else {
+            head
+        }
+    };
+    (0..delta.value_heads).map(place).collect()
 }
 
 impl GatedDeltaNet {
@@ -150,32 +154,45 @@ impl GatedDeltaNet {
             (Role::DeltaQueryKeyValue, delta.width()),
             (Role::DeltaGate, outputs),
         ];
+        let places = places(&delta, reader.is_tiled());
         let columns = if reader.has(Role::DeltaQueryKeyValue, layer) {
-            Columns::apart(&delta)
+            Columns::apart(&delta, &places)
         } else {
             Columns::grouped(&delta)
         };
         let rates = [(Role::DeltaCorrection, heads), (Role::DeltaDecay, heads)];
         let rate_columns = if reader.has(Role::DeltaCorrection, layer) {
-            RateColumns::apart(&delta)
+            RateColumns::apart(&places)
         } else {
             RateColumns::grouped(&delta)
         };
         let mut rates = reader.stacked(&rates, Role::DeltaRates, layer, hidden)?;
         // Errors of the decay would add up over the tokens.
         rates.set_precision(Precision::Exact);
-        let speed = reader.vector(Role::DeltaSpeed, layer, heads)?;
+        let mut by_head = |role| {
+            let vector = reader.vector(role, layer, heads)?;
+            Ok::<Vec<f32>, EngineError>(places.iter().map(|&place| vector[place]).collect())
+        };
+        let speed = by_head(Role::DeltaSpeed)?;
+        let speed_bias = by_head(Role::DeltaSpeedBias)?;
+        // GGUF files have what the decay is computed with, the others its logarithm.
+        let speed = if reader.is_gguf() {
+            speed.into_iter().map(std::ops::Neg::neg).collect()
+        } else {
+            speed.into_iter().map(f32::exp).collect()
+        };
         Ok(Self {
             shape,
             projection: reader.stacked(&parts, Role::DeltaProjection, layer, hidden)?,
             columns,
             rates,
             rate_columns,
-            convolution: convolution(reader, layer, shape)?,
-            speed: speed.into_iter().map(f32::exp).collect(),
-            speed_bias: reader.vector(Role::DeltaSpeedBias, layer, heads)?,
+            convolution: convolution(reader, layer, shape, &places)?,
+            speed,
+            speed_bias,
             norm: reader.vector(Role::DeltaNorm, layer, delta.value_dim)?,
             output: reader.matrix(Role::DeltaOutput, layer, [hidden, outputs])?,
+            places,
         })
     }
 
@@ -217,11 +234,24 @@ fn convolution(
     reader: &mut TensorReader,
     layer: usize,
     shape: RecurrentShape,
+    places: &[usize],
 ) -> std::result::Result<Vec<f32>, EngineError> {
-    let (width, kernel) = (shape.delta.width(), shape.kernel);
-    let by_channel = reader.table(Role::DeltaConvolution, layer, &[width, 1, kernel])?;
-    let by_token = (0..kernel).flat_map(|token| by_channel.iter().skip(token).step_by(kernel));
-    Ok(by_token.copied().collect())
+    let (delta, kernel) = (shape.delta, shape.kernel);
+    let sizes = if reader.is_gguf() {
+        vec![delta.width(), kernel]
+    } else {
+        vec![delta.width(), 1, kernel]
+    };
+    let by_channel = reader.table(Role::DeltaConvolution, layer, &sizes)?;
+    let size = delta.value_dim;
+    let first = delta.width() - places.len() * size;
+    let values = places.iter().flat_map(|place| {
+        let start = first + place * size;
+        start..start + size
+    });
+    let channels: Vec<usize> = (0..first).chain(values).collect();
+    let by_token = (0..kernel).flat_map(|token| channels.iter().map(move |at| at * kernel + token));
+    Ok(by_token.map(|at| by_channel[at]).collect())
 }
 
 /// Everything between the products: `fused, rates -> [t, value heads * value size]`.
@@ -341,7 +371,17 @@ impl GoOn<'_> {
         let mut out = out;
         cortex_kernels::gated(pool, Gate::Silu, &pairs, None, width, &mut out)
             .map_err(Error::wrap)?;
-        Ok(out)
+        if net.places.is_sorted() {
+            return Ok(out);
+        }
+        let mut placed = normed;
+        let size = net.norm.len();
+        for (row, placed) in out.chunks_exact(width).zip(placed.chunks_exact_mut(width)) {
+            for (head, place) in row.chunks_exact(size).zip(&net.places) {
+                placed[place * size..][..size].copy_from_slice(head);
+            }
+        }
+        Ok(placed)
     }
 }
 
@@ -362,7 +402,7 @@ mod tests {
         value_dim: 1,
     };
 
-    fn at(pieces: Pieces) -> Vec<usize> {
+    fn at(pieces: &Pieces) -> Vec<usize> {
         let row: Vec<f32> = (0..12).map(|column| column as f32).collect();
         let found = pieces.of(&row).flatten();
         found.map(|column| *column as usize).collect()
@@ -375,8 +415,8 @@ mod tests {
             key,
             value,
             gate,
-        } = Columns::apart(&DELTA);
-        let apart = [query, key, value, gate].map(at);
+        } = Columns::apart(&DELTA, &[0, 1, 2, 3]);
+        let apart = [&query, &key, &value, &gate].map(at);
         assert_eq!(
             apart,
             [vec![0, 1], vec![2, 3], vec![4, 5, 6, 7], vec![8, 9, 10, 11]]
@@ -387,15 +427,32 @@ mod tests {
             value,
             gate,
         } = Columns::grouped(&DELTA);
-        let grouped = [query, key, value, gate].map(at);
+        let grouped = [&query, &key, &value, &gate].map(at);
         assert_eq!(
             grouped,
             [vec![0, 6], vec![1, 7], vec![2, 3, 8, 9], vec![4, 5, 10, 11]]
         );
         let RateColumns { correction, decay } = RateColumns::grouped(&DELTA);
         assert_eq!(
-            (at(correction), at(decay)),
+            (at(&correction), at(&decay)),
             (vec![0, 1, 4, 5], vec![2, 3, 6, 7])
+        );
+    }
+
+    #[test]
+    fn heads_of_a_key_head_become_neighbours() {
+        let delta = GatedDelta {
+            value_heads: 6,
+            ..DELTA
+        };
+        assert_eq!(places(&delta, true), [0, 2, 4, 1, 3, 5]);
+        assert_eq!(places(&delta, false), [0, 1, 2, 3, 4, 5]);
+        let columns = Columns::apart(&DELTA, &places(&DELTA, true));
+        assert_eq!(at(&columns.value), [4, 6, 5, 7]);
+        let rates = RateColumns::apart(&places(&DELTA, true));
+        assert_eq!(
+            (at(&rates.correction), at(&rates.decay)),
+            (vec![0, 2, 1, 3], vec![4, 6, 5, 7])
         );
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use cortex_kernels::{BlockType, KernelError, PackedMatrix, Pool, dequantize};
-use cortex_weights::{ModelFile, SkippedTensor, TensorInfo};
+use cortex_weights::{Gguf, ModelFile, SkippedTensor, TensorInfo};
 
 use super::description::{Description, invalid};
 use super::family::{self, Family};
@@ -110,6 +110,16 @@ impl<'a> TensorReader<'a> {
         Ok(found)
     }
 
+    /// Whether it is a GGUF file.
+    pub fn is_gguf(&self) -> bool {
+        matches!(self.file, ModelFile::Gguf(_))
+    }
+
+    /// Whether value heads are in the order of `Family::gguf_tiled`.
+    pub fn is_tiled(&self) -> bool {
+        self.is_gguf() && self.family.gguf_tiled
+    }
+
     /// Whether the file has the tensor.
     pub fn has(&self, role: Role, layer: usize) -> bool {
         self.look(&self.name(role, layer)).is_some()
@@ -151,6 +161,17 @@ impl<'a> TensorReader<'a> {
             });
             return matrices.collect();
         }
+        self.all_experts(role, layer, count, [rows, cols])
+    }
+
+    /// The same where one tensor has them behind each other.
+    pub fn all_experts(
+        &mut self,
+        role: Role,
+        layer: usize,
+        count: usize,
+        [rows, cols]: [usize; 2],
+    ) -> Result<Vec<PackedMatrix>, EngineError> {
         let tensor = self.find(role, layer)?;
         check_shape(tensor, &[count, rows, cols])?;
         let data = self.file.data(tensor);
@@ -340,12 +361,15 @@ impl<'a> TensorReader<'a> {
     /// Whether a tensor belongs to the layers behind the last, which the configuration counts, that foretell further
     /// tokens: the model is the same without them.
     fn foretells(&self, name: &str) -> bool {
-        let ModelFile::Safetensors(model) = self.file else {
-            return false;
+        let (prefix, further) = match self.file {
+            ModelFile::Safetensors(model) => (
+                "model.layers.",
+                model.config["num_nextn_predict_layers"].as_u64(),
+            ),
+            ModelFile::Gguf(gguf) => ("blk.", further_layers(gguf)),
         };
-        let layer = name.strip_prefix("model.layers.").unwrap_or_default();
+        let layer = name.strip_prefix(prefix).unwrap_or_default();
         let layer = layer.split('.').next().and_then(|layer| layer.parse().ok());
-        let further = model.config["num_nextn_predict_layers"].as_u64();
         let further = further.and_then(|further| usize::try_from(further).ok());
         layer
             .zip(further)
@@ -383,6 +407,12 @@ impl<'a> TensorReader<'a> {
             ))),
         }
     }
+}
+
+/// Layers of a GGUF file that guess further tokens.
+fn further_layers(gguf: &Gguf) -> Option<u64> {
+    let key = format!("{}.nextn_predict_layers", gguf.architecture().ok()?);
+    gguf.get_usize(&key).ok()?.map(|layers| layers as u64)
 }
 
 fn not_supported(tensor: &SkippedTensor) -> EngineError {

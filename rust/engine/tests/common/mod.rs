@@ -38,6 +38,13 @@ pub fn own_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/llama")
 }
 
+/// A tiny model of another family that travels with the repository, and what it gives.
+pub fn own_hybrid(family: &str) -> (PathBuf, PathBuf) {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models");
+    let folder = models.join(family);
+    (folder.join("model-bf16.gguf"), folder.join("expected.json"))
+}
+
 /// The tiny embedding model that travels with the repository.
 pub fn own_embedder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/bert")

@@ -35,6 +35,7 @@ pub(crate) fn describe(config: &Value) -> Result<Description, EngineError> {
     };
     let ropes = rope::ropes(config, latent.map_or(head_dim, |latent| latent.rotated))?;
     let layers = layer_count(config.size("num_hidden_layers")?)?;
+    let experts = experts::experts(config)?;
     Description {
         architecture: model_type.to_owned(),
         name: config
@@ -52,8 +53,13 @@ pub(crate) fn describe(config: &Value) -> Result<Description, EngineError> {
         },
         head_dim,
         latent,
-        feed_forward: config.size("intermediate_size")?,
-        experts: experts::experts(config)?,
+        feed_forward: match (config.optional_size("intermediate_size")?, experts) {
+            (Some(width), _) => width,
+            // No layer is without them.
+            (None, Some(experts)) => experts.width,
+            (None, None) => return Err(keys::missing("intermediate_size")),
+        },
+        experts,
         vocab: config.size("vocab_size")?,
         context_length: config.size("max_position_embeddings")?,
         norm_eps: config.number("rms_norm_eps")?.unwrap_or(1e-6),

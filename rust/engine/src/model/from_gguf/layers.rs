@@ -4,6 +4,7 @@ use super::super::description::{LayerShape, invalid, unsupported};
 use super::super::family::Window;
 use super::experts;
 use super::keys::Keys;
+use super::recurrent;
 use crate::EngineError;
 
 /// One entry a layer; `ropes` is how many the model has.
@@ -20,15 +21,16 @@ pub(super) fn layers(
         None => vec![false; layers],
     };
     let experts = experts::layers(keys, layers)?;
-    let layers = windowed.into_iter().zip(experts).enumerate();
-    let layers = layers.map(|(layer, (windowed, experts))| {
+    let recurrent = recurrent::layers(keys, layers)?;
+    let layers = windowed.into_iter().zip(experts).zip(recurrent).enumerate();
+    let layers = layers.map(|(layer, ((windowed, experts), recurrent))| {
         let interval = keys.family.no_rope_interval;
         let rotated = interval.is_none_or(|interval| !(layer + 1).is_multiple_of(interval));
         LayerShape {
             window: window.filter(|_| windowed),
             rope: rotated.then_some(if windowed { ropes - 1 } else { 0 }),
             experts,
-            recurrent: false,
+            recurrent,
         }
     });
     Ok(layers.collect())

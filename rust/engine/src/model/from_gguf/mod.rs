@@ -4,6 +4,7 @@ mod experts;
 mod keys;
 mod latent;
 mod layers;
+mod recurrent;
 mod rope;
 
 use cortex_weights::Gguf;
@@ -30,7 +31,9 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Description, EngineError> {
         None => head_dim(keys, hidden, heads)?,
     };
     let ropes = rope::ropes(keys, latent.map_or(head_dim, |latent| latent.rotated))?;
-    let layers = layer_count(keys.size("block_count")?)?;
+    let further = keys.optional_size("nextn_predict_layers")?.unwrap_or(0);
+    let layers = layer_count(keys.size("block_count")?.saturating_sub(further))?;
+    let experts = experts::experts(keys)?;
     Description {
         architecture: architecture.to_owned(),
         name: gguf.get_str("general.name")?.map(str::to_owned),
@@ -45,8 +48,13 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Description, EngineError> {
         },
         head_dim,
         latent,
-        feed_forward: keys.size("feed_forward_length")?,
-        experts: experts::experts(keys)?,
+        feed_forward: match (keys.optional_size("feed_forward_length")?, experts) {
+            (Some(width), _) => width,
+            // No layer is without them.
+            (None, Some(experts)) => experts.width,
+            (None, None) => return Err(keys.missing("feed_forward_length")),
+        },
+        experts,
         vocab: keys.vocab()?,
         context_length: keys.size("context_length")?,
         norm_eps: keys.needed("attention.layer_norm_rms_epsilon")?,
@@ -64,7 +72,7 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Description, EngineError> {
         multipliers: multipliers(keys, hidden)?,
         tied_head: gguf.tensor("output.weight").is_none(),
         query_key_norm: family.query_key_norm,
-        recurrent: None,
+        recurrent: recurrent::recurrent(keys)?,
         attention_gate: family.attention_gate,
         sinks: family.sinks,
         query_key_value_bias: family.bias,
