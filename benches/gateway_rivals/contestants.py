@@ -35,6 +35,7 @@ class Contestant:
     headers: Mapping[str, str] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     translates: bool = False
+    share: float = 1.0  # of the requests of the others, for one that takes ten times as long
 
 
 def cache() -> Path:
@@ -87,7 +88,13 @@ def _litellm(folder: Path, mock: int) -> Contestant:
     environ = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     environ["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"  # the others ask for none either
     return Contestant(
-        "litellm", _PYTHON_RIVALS["litellm"], [*command, "--num_workers", "1"], port, environ=environ, translates=True
+        "litellm",
+        _PYTHON_RIVALS["litellm"],
+        [*command, "--num_workers", "1"],
+        port,
+        environ=environ,
+        translates=True,
+        share=0.1,
     )
 
 

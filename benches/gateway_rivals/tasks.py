@@ -36,11 +36,12 @@ async def _loaded(port: int, running: Running | None, raw: bytes, clients: int, 
 
 def _whole(size: int, clients: int, requests: int) -> Task:
     async def task(port: int, running: Running | None) -> Figures:
-        load, cpu = await _loaded(port, running, _raw(running, size=size), clients, requests)
+        count = max(clients, round(requests * running.contestant.share)) if running else requests
+        load, cpu = await _loaded(port, running, _raw(running, size=size), clients, count)
         return {
             "p50_ms": statistics.median(load.seconds) * 1e3,
-            "per_s": requests / load.wall,
-            "cpu_us": cpu / requests * 1e6,
+            "per_s": count / load.wall,
+            "cpu_us": cpu / count * 1e6,
         }
 
     return task
@@ -63,13 +64,13 @@ def _streamed(path: str, size: int, clients: int, streams: int, chunks: int) -> 
 # Name, whether the gateway must translate for it, and the task.
 TASKS: dict[str, tuple[bool, Task]] = {
     "small, c=1": (False, _whole(0, 1, 300)),
-    "small, c=32": (False, _whole(0, 32, 1500)),
+    "small, c=32": (False, _whole(0, 32, 1280)),
     "87 KB, c=1": (False, _whole(BIG_BYTES, 1, 60)),
-    "87 KB, c=32": (False, _whole(BIG_BYTES, 32, 320)),
-    "stream, c=1": (False, _streamed(CHAT, 0, 1, 1, 100)),
-    "stream, c=32": (False, _streamed(CHAT, 0, 32, 32, 100)),
+    "87 KB, c=32": (False, _whole(BIG_BYTES, 32, 256)),
+    "stream, c=1": (False, _streamed(CHAT, 0, 1, 1, 60)),
+    "stream, c=32": (False, _streamed(CHAT, 0, 32, 32, 60)),
     "stream, 87 KB, c=32": (False, _streamed(CHAT, BIG_BYTES, 32, 32, 60)),
-    "translated stream, c=32": (True, _streamed(MESSAGES, 0, 32, 32, 100)),
+    "translated stream, c=32": (True, _streamed(MESSAGES, 0, 32, 32, 60)),
 }
 
 

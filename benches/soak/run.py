@@ -72,9 +72,19 @@ class _Soak:
                 before = await asyncio.to_thread(level, self._cluster)
         await self._part("rest", self._requests)
         after = await asyncio.to_thread(level, self._cluster)
-        wrong = [*self._books.faults, *self._books.compare(self._cluster), *unlike(self._cluster, since)]
+        wrong = [
+            *map(self._with_its_log, self._books.faults),
+            *self._books.compare(self._cluster),
+            *unlike(self._cluster, since),
+        ]
         wrong += _leaks(self._cluster, before, after)
         return Report(self._books, self._chaos, time.monotonic() - started, before, after, wrong)
+
+    def _with_its_log(self, fault: str) -> str:
+        """The fault, with what the gateway said of the request."""
+        id_ = fault.split(" ", 1)[0]
+        said = [line for line in self._cluster.gateway.output().splitlines() if id_ in line]
+        return "\n    ".join([fault, *said])
 
     async def _part(self, part: str, count: int) -> None:
         """Clients take from one heap; what shall happen happens by the number of requests taken."""

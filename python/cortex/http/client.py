@@ -6,11 +6,13 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
 from typing import Any
 
 import aiohttp
+import uvloop
 from aiohttp.client_proto import ResponseHandler
 
 from cortex.errors import CortexError, UpstreamLost, UpstreamMalformed, UpstreamUnreachable
@@ -26,6 +28,7 @@ HOP_BY_HOP = frozenset(
 )
 _KEEPALIVE_SECONDS = 20.0  # below the 30 s after which our servers close an idle connection, else both race
 _READ_BUFFER = 256 * 1024
+_SOCKETS: ContextVar[list[socket.socket]] = ContextVar("sockets of one connect")
 # A host that is gone without a word (power, cable) is noticed after about 10 s of silence while we wait for it, and
 # after 20 s when it does not even acknowledge what was sent.
 _PROBES = Probes(idle_seconds=5, every_seconds=2, count=3, sent_seconds=20)
@@ -167,18 +170,35 @@ class _Handler(ResponseHandler):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Makes our handlers. The factory is private API: a test holds it."""
+    """Makes our handlers, and lets go of sockets that uvloop has closed. Private API of aiohttp: tests hold both."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         made: Any = partial(_Handler, loop=self._loop)
         self._factory = made
 
+    async def _wrap_create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """A request that is given up between connect and first use: uvloop 0.22 closes the descriptor, and leaves its
+        number in the socket object, which would close it once more when it is collected. By then the number may belong
+        to a connection of another client, which the server would go on to use."""
+        sockets: list[socket.socket] = []
+        token = _SOCKETS.set(sockets)
+        try:
+            return await super()._wrap_create_connection(*args, **kwargs)
+        except BaseException:
+            if isinstance(self._loop, uvloop.Loop):
+                for one in sockets:  # those that were not handed to the loop are closed by now
+                    one.detach()
+            raise
+        finally:
+            _SOCKETS.reset(token)
+
 
 def _probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     """A socket that asks a silent host whether it is still there, where the system can."""
     family, kind, proto, *_ = address
     made = socket.socket(family, kind, proto)
+    _SOCKETS.get().append(made)
     try:
         probe(made, _PROBES)
     except OSError:
