@@ -60,7 +60,7 @@ unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     let mut results = [_mm256_setzero_ps(); M];
     for group in 0..tile.groups {
         if half == 0 {
-            ask_ahead(tile, group, bytes / 64);
+            ask_ahead::<FORM>(tile, group, bytes / 64);
         }
         // Groups of 16 share the scales of 32.
         let (step, part) = (group * N / 8, group * N % 8);

@@ -14,7 +14,7 @@ use super::TILE;
 use super::activations::{GROUP, Panel};
 use super::dispatch::Target;
 use super::integer_tiles::{Store, Tile};
-use super::numbers::Numbers;
+use super::numbers::{FACTORED, HALF, Numbers, SINGLE};
 use super::vectors::{BYTES, CODES, FIVES, NIBBLES, SIXES, ask_ahead, group_bytes, table};
 
 /// The products of one tile with the `M` rows of a panel.
@@ -31,20 +31,30 @@ pub(super) unsafe fn products<const M: usize>(
 ) {
     // SAFETY: as the caller promised; the constants are the tile's own.
     unsafe {
-        match (tile.form.store, tile.form.group) {
-            (Store::Bytes, _) => inner::<M, BYTES, 8>(tile, panel, out, target),
-            (Store::Nibbles, 32) => inner::<M, NIBBLES, 8>(tile, panel, out, target),
-            (Store::Nibbles, _) => inner::<M, NIBBLES, 4>(tile, panel, out, target),
-            (Store::Codes, _) => inner::<M, CODES, 8>(tile, panel, out, target),
-            (Store::Fives, _) => inner::<M, FIVES, 8>(tile, panel, out, target),
-            (Store::Sixes, _) => inner::<M, SIXES, 4>(tile, panel, out, target),
+        match (tile.form.store, tile.form.group, tile.scales.kind()) {
+            (Store::Bytes, _, _) => inner::<M, BYTES, 8, HALF>(tile, panel, out, target),
+            (Store::Nibbles, 32, FACTORED) => {
+                inner::<M, NIBBLES, 8, FACTORED>(tile, panel, out, target);
+            }
+            (Store::Nibbles, 32, _) => inner::<M, NIBBLES, 8, HALF>(tile, panel, out, target),
+            (Store::Nibbles, _, _) => inner::<M, NIBBLES, 4, FACTORED>(tile, panel, out, target),
+            (Store::Codes, _, FACTORED) => {
+                inner::<M, CODES, 8, FACTORED>(tile, panel, out, target);
+            }
+            (Store::Codes, _, SINGLE) => inner::<M, CODES, 8, SINGLE>(tile, panel, out, target),
+            (Store::Codes, _, _) => inner::<M, CODES, 8, HALF>(tile, panel, out, target),
+            (Store::Fives, _, FACTORED) => {
+                inner::<M, FIVES, 8, FACTORED>(tile, panel, out, target);
+            }
+            (Store::Fives, _, _) => inner::<M, FIVES, 8, HALF>(tile, panel, out, target),
+            (Store::Sixes, _, _) => inner::<M, SIXES, 4, FACTORED>(tile, panel, out, target),
         }
     }
 }
 
-/// `N` vectors of four columns are a group.
+/// `N` vectors of four columns are a group; scales and offsets are of one kind.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
+unsafe fn inner<const M: usize, const FORM: u8, const N: usize, const KIND: u8>(
     tile: &Tile<'_>,
     panel: &Panel<'_>,
     out: *mut f32,
@@ -58,32 +68,35 @@ unsafe fn inner<const M: usize, const FORM: u8, const N: usize>(
     } else {
         (panel.half_totals, panel.half_sums)
     };
+    let mut scales = Reader::<KIND, N>::new(tile.scales, tile.first);
+    let mut offsets = tile
+        .offsets
+        .map(|offsets| Reader::<KIND, N>::new(offsets, tile.first));
     let mut results = [_mm512_setzero_ps(); M];
     for group in 0..tile.groups {
-        ask_ahead(tile, group, bytes / 64);
+        ask_ahead::<FORM>(tile, group, bytes / 64);
         // Groups of 16 share the scales of 32.
         let (step, part) = (group * N / 8, group * N % 8);
         // SAFETY: a tile has `groups` groups of `bytes` bytes, and a row of the panel as many columns.
         unsafe {
             let weights = tile.weights.as_ptr().add(group * bytes);
-            let number = tile.first + group * TILE;
             let x = panel.values.as_ptr().add(step * M * GROUP + part * 4);
             let mut totals = [_mm512_setzero_si512(); M];
-            if tile.offsets.is_none() {
+            if offsets.is_none() {
                 for m in 0..M {
                     let all = _mm512_set1_epi32(*all.as_ptr().add(group * M + m));
                     totals[m] = _mm512_sll_epi32(all, shift);
                 }
             }
             let totals = add_products::<M, FORM, N>(totals, weights, x, table);
-            let scale = numbers(tile.scales, number);
+            let scale = scales.read(group);
             for m in 0..M {
                 let product = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[m]), scale);
                 let step = _mm512_set1_ps(*panel.scales.as_ptr().add(step * M + m));
                 results[m] = _mm512_fmadd_ps(product, step, results[m]);
             }
-            if let Some(offsets) = tile.offsets {
-                let offset = numbers(offsets, number);
+            if let Some(offsets) = &mut offsets {
+                let offset = offsets.read(group);
                 for m in 0..M {
                     let sum = _mm512_set1_ps(*sums.as_ptr().add(group * M + m));
                     results[m] = _mm512_fmadd_ps(offset, sum, results[m]);
@@ -222,26 +235,60 @@ unsafe fn multiply_add<const M: usize>(
     totals
 }
 
-/// Sixteen numbers.
-///
-/// # Safety
-/// There are that many from `first` on.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn numbers(numbers: &Numbers, first: usize) -> __m512 {
-    // SAFETY: as the caller promised.
-    unsafe {
-        match numbers {
-            Numbers::Half(bits) => {
-                _mm512_cvtph_ps(_mm256_loadu_si256(bits.as_ptr().add(first).cast()))
-            }
-            Numbers::Single(values) => _mm512_loadu_ps(values.as_ptr().add(first)),
-            Numbers::Factored(factored) => {
-                let steps = _mm_loadu_si128(factored.steps.as_ptr().add(first).cast());
-                let units = factored.units.as_ptr().add(factored.unit(first));
-                let units = _mm512_cvtph_ps(_mm256_loadu_si256(units.cast()));
-                _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(steps)), units)
+/// Reads the numbers of a tile, 16 for each group of `N` vectors, from the first group on.
+struct Reader<const KIND: u8, const N: usize> {
+    numbers: *const (),
+    units: *const u16,
+    /// Of the block that the group belongs to.
+    unit: __m512,
+}
+
+impl<const KIND: u8, const N: usize> Reader<KIND, N> {
+    /// Groups of a block of 256 columns.
+    const GROUPS: usize = 64 / N;
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new(numbers: &Numbers, first: usize) -> Self {
+        let (numbers, units) = numbers.places(first);
+        Self {
+            numbers,
+            units,
+            unit: _mm512_setzero_ps(),
+        }
+    }
+
+    /// # Safety
+    /// The numbers are of this kind, and there are that many; groups are read in order.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn read(&mut self, group: usize) -> __m512 {
+        let first = group * TILE;
+        // SAFETY: as the caller promised.
+        unsafe {
+            match KIND {
+                HALF => halves(self.numbers.cast::<u16>().add(first)),
+                SINGLE => _mm512_loadu_ps(self.numbers.cast::<f32>().add(first)),
+                _ => {
+                    if group.is_multiple_of(Self::GROUPS) {
+                        self.unit = halves(self.units.add(group / Self::GROUPS * TILE));
+                    }
+                    let steps = _mm_loadu_si128(self.numbers.byte_add(first).cast());
+                    let steps = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(steps));
+                    _mm512_mul_ps(steps, self.unit)
+                }
             }
         }
     }
+}
+
+/// Sixteen half-precision numbers.
+///
+/// # Safety
+/// There are that many.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn halves(bits: *const u16) -> __m512 {
+    // SAFETY: as the caller promised.
+    unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(bits.cast())) }
 }

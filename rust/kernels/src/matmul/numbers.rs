@@ -3,6 +3,14 @@
 use super::TILE;
 use super::memory::Piece;
 
+/// The variants of `Numbers`, as constants.
+#[cfg(target_arch = "x86_64")]
+pub(super) const HALF: u8 = 0;
+#[cfg(target_arch = "x86_64")]
+pub(super) const SINGLE: u8 = 1;
+#[cfg(target_arch = "x86_64")]
+pub(super) const FACTORED: u8 = 2;
+
 /// f32 numbers, 16 for each group of columns of a tile.
 #[derive(Debug)]
 pub(crate) enum Numbers {
@@ -77,6 +85,31 @@ impl Numbers {
             Self::Single(values) => values.as_ptr().wrapping_add(index).cast(),
             Self::Factored(factored) => factored.steps.as_ptr().wrapping_add(index),
         }
+    }
+
+    /// Which variant it is.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Half(_) => HALF,
+            Self::Single(_) => SINGLE,
+            Self::Factored(_) => FACTORED,
+        }
+    }
+
+    /// Where number `first` is, as it is stored, and where the units of the numbers from there on are if it has one.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub fn places(&self, first: usize) -> (*const (), *const u16) {
+        let units = match self {
+            Self::Factored(factored) => {
+                let unit = factored.unit(first);
+                factored.units.as_ptr().wrapping_add(unit)
+            }
+            _ => std::ptr::null(),
+        };
+        (self.place(first).cast(), units)
     }
 
     pub fn bytes(&self) -> usize {
