@@ -2,8 +2,10 @@
 //!
 //! A matrix of a small model is smaller than a large page, and a stream over small pages reads memory at half
 //! the speed. So pieces are cut from regions, one after the other; a region is freed with its last piece.
+//! Regions are zero as the system gives them, and nobody touches a page before its weights are written: then all
+//! threads that write have the system give them pages, and each page is in the cache when it is written.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,7 +27,7 @@ impl Plain for f32 {}
 impl Plain for half::f16 {}
 impl Plain for half::bf16 {}
 
-/// Memory from the system.
+/// Memory from the system, zero at first.
 struct Region {
     start: NonNull<u8>,
     layout: Layout,
@@ -41,20 +43,56 @@ unsafe impl Sync for Region {}
 /// The region that the next piece is cut from, while any piece of it is in use.
 static OPEN: Mutex<Weak<Region>> = Mutex::new(Weak::new());
 
+/// Pages that nobody has touched.
+#[cfg(target_os = "linux")]
+fn zeroed(layout: Layout) -> Option<NonNull<u8>> {
+    let (size, excess) = (layout.size(), layout.align());
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping anywhere; what of it is before and behind the aligned range is given back, and the advice
+    // changes no byte. Where the system has no large pages it fails, and the memory is as good as any other.
+    unsafe {
+        let all = libc::mmap(std::ptr::null_mut(), size + excess, access, kind, -1, 0);
+        if all == libc::MAP_FAILED {
+            return None;
+        }
+        let before = all.align_offset(excess);
+        let start = all.wrapping_byte_add(before);
+        if before > 0 {
+            libc::munmap(all, before);
+        }
+        libc::munmap(start.wrapping_byte_add(size), excess - before);
+        libc::madvise(start, size, libc::MADV_HUGEPAGE);
+        NonNull::new(start.cast())
+    }
+}
+
+/// # Safety
+/// The memory came from `zeroed` with this layout, and nobody uses it.
+#[cfg(target_os = "linux")]
+unsafe fn free(start: NonNull<u8>, layout: Layout) {
+    // SAFETY: as the caller promised.
+    unsafe { libc::munmap(start.as_ptr().cast(), layout.size()) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn zeroed(layout: Layout) -> Option<NonNull<u8>> {
+    // SAFETY: the layout has a size.
+    NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) })
+}
+
+/// # Safety
+/// As above.
+#[cfg(not(target_os = "linux"))]
+unsafe fn free(start: NonNull<u8>, layout: Layout) {
+    // SAFETY: as the caller promised.
+    unsafe { std::alloc::dealloc(start.as_ptr(), layout) };
+}
+
 impl Region {
     fn new(layout: Layout) -> Self {
-        // SAFETY: the layout has a size.
-        let Some(start) = NonNull::new(unsafe { alloc(layout) }) else {
-            handle_alloc_error(layout)
-        };
-        #[cfg(target_os = "linux")]
-        // SAFETY: the range is ours and whole pages; the call changes no byte. Where the system has no large
-        // pages it fails, and the memory is as good as any other.
-        unsafe {
-            libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
-        }
         Self {
-            start,
+            start: zeroed(layout).unwrap_or_else(|| handle_alloc_error(layout)),
             layout,
             used: Mutex::new(0),
         }
@@ -75,8 +113,8 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: the last piece is gone, and the memory came from `alloc` with this layout.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        // SAFETY: the last piece is gone, and the memory came from `zeroed` with this layout.
+        unsafe { free(self.start, self.layout) };
     }
 }
 
@@ -117,8 +155,6 @@ impl<T: Plain> Piece<T> {
             return None;
         }
         let (region, start) = cut(bytes);
-        // SAFETY: the range was cut off for this piece.
-        unsafe { start.write_bytes(0, bytes) };
         Some(Self {
             start: start.cast(),
             len,

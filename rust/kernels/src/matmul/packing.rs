@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::TILE;
+use super::direct::{self, Rearrange, Words};
 use super::integer_tiles::{CHUNK, Form, Store, Table};
 use super::memory::Piece;
 use super::numbers::{Factored, Numbers};
@@ -95,6 +96,8 @@ impl Part<'_> {
 pub(super) struct Writer {
     ty: BlockType,
     decode: Decode,
+    /// The short way, and how scales and offsets are read beside it.
+    direct: Option<(Rearrange, Decode)>,
     /// The code of each biased weight.
     codes: Option<Box<[u8; 256]>>,
     form: Form,
@@ -116,6 +119,7 @@ impl Writer {
         Self {
             ty,
             decode,
+            direct: direct::rearrange(ty).zip(quant::scales(ty)),
             codes,
             form,
         }
@@ -151,13 +155,25 @@ impl Writer {
         let groups = self.ty.block_len() / self.form.group;
         let (row, bytes) = (weights.len() / size / groups, self.ty.block_bytes());
         let mut integers = Integers::new();
+        let mut words: Words = [0; _];
+        let decode = self.direct.map_or(self.decode, |(_, scales)| scales);
         for (block, weights) in weights.chunks_exact_mut(size * groups).enumerate() {
             for (lane, blocks) in blocks.chunks_exact(row * bytes).enumerate() {
-                (self.decode)(&blocks[block * bytes..][..bytes], &mut integers);
+                let source = &blocks[block * bytes..][..bytes];
+                decode(source, &mut integers);
                 let at = (block, groups, lane);
                 scales.write(at, &integers.scales, &integers.scale_factors);
                 if let Some(offsets) = &mut offsets {
                     offsets.write(at, &integers.offsets, &integers.offset_factors);
+                }
+                if let Some((rearrange, _)) = self.direct {
+                    rearrange(source, &mut words);
+                    let (vectors, _) = weights.as_chunks_mut::<CHUNK>();
+                    let places = vectors.iter_mut().skip(lane).step_by(TILE);
+                    for (place, word) in places.zip(&words) {
+                        *place = word.to_le_bytes();
+                    }
+                    continue;
                 }
                 let values = integers.values.chunks_exact(self.form.group);
                 for (weights, values) in weights.chunks_exact_mut(size).zip(values) {

@@ -40,7 +40,7 @@ pub(super) fn q5_k(block: &[u8], out: &mut Integers) {
 }
 
 pub(super) fn q6_k(block: &[u8], out: &mut Integers) {
-    out.scaled_by(half_bits(block, 208), from_fn(|i| block[192 + i] as i8));
+    q6_k_scales(block, out);
     for (run, values) in out.values.chunks_exact_mut(RUN).enumerate() {
         let (part, quarter) = (run / 4, run % 4);
         let low = &block[part * 64 + quarter % 2 * RUN..][..RUN];
@@ -50,6 +50,10 @@ pub(super) fn q6_k(block: &[u8], out: &mut Integers) {
             *value = (low | high << 4) as i8 - 32;
         }
     }
+}
+
+pub(super) fn q6_k_scales(block: &[u8], out: &mut Integers) {
+    out.scaled_by(half_bits(block, 208), from_fn(|i| block[192 + i] as i8));
 }
 
 /// Sets each value to what `value` makes of two bits, its byte of 32 and its run.
@@ -73,15 +77,18 @@ fn nibbles(bytes: &[u8], out: &mut Integers, value: impl Fn(i8, usize, usize) ->
 }
 
 /// Eight scales and eight minima of six bits each in twelve bytes.
-fn scales_and_mins(block: &[u8], out: &mut Integers) {
-    let packed = &block[4..16];
-    let six = |i: usize| {
-        if i < 4 {
-            return (packed[i] & 63, packed[i + 4] & 63);
-        }
-        let (low, first, second) = (packed[i + 4], packed[i - 4], packed[i]);
-        (low & 15 | first >> 6 << 4, low >> 4 | second >> 6 << 4)
-    };
-    out.scaled_by(half_bits(block, 0), from_fn(|i| six(i / 2).0 as i8));
-    out.less(half_bits(block, 2), from_fn(|i| six(i / 2).1 as i8));
+pub(super) fn scales_and_mins(block: &[u8], out: &mut Integers) {
+    const FOUR: u32 = 0x0f0f_0f0f;
+    const UPPER: u32 = 0x3030_3030;
+    let word = |at: usize| u32::from_le_bytes(from_fn(|i| block[at + i]));
+    let (first, second, third) = (word(4), word(8), word(12));
+    // Of the last four, two bits are above those of the first four.
+    let scales = [first & (FOUR | UPPER), third & FOUR | first >> 2 & UPPER];
+    let minima = [
+        second & (FOUR | UPPER),
+        third >> 4 & FOUR | second >> 2 & UPPER,
+    ];
+    let steps = |words: [u32; 2]| from_fn(|i| (words[i / 8] >> (i / 2 % 4 * 8)) as i8);
+    out.scaled_by(half_bits(block, 0), steps(scales));
+    out.less(half_bits(block, 2), steps(minima));
 }

@@ -140,6 +140,20 @@ pub(crate) fn decoder(ty: BlockType) -> Option<Decode> {
     })
 }
 
+/// How the scales and offsets of blocks are read, and nothing else, of types that can be rearranged undecoded.
+pub(crate) fn scales(ty: BlockType) -> Option<Decode> {
+    Some(match ty {
+        BlockType::Q4_0 | BlockType::Q8_0 | BlockType::IQ4NL => |block, out| out.scaled(block),
+        BlockType::Q4_1 => |block, out| {
+            out.scaled(block);
+            out.shifted(block);
+        },
+        BlockType::Q4K => k_quants::scales_and_mins,
+        BlockType::Q6K => k_quants::q6_k_scales,
+        _ => return None,
+    })
+}
+
 /// The bits of the half-precision number at byte `at`.
 fn half_bits(block: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([block[at], block[at + 1]])
