@@ -1,13 +1,15 @@
 //! One task of attention: a few queries of one sequence and the heads that share one key head.
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, __m512};
+use std::arch::x86_64::{__m256, __m512, _MM_HINT_T1, _mm_prefetch};
 use std::array::from_fn;
 use std::slice::from_raw_parts_mut;
 
+use half::f16;
+
 use crate::attention_lines::{Running, Scoring, Seen};
 use crate::quant::half_to_f32;
-use crate::vector::{Vector, add_products};
+use crate::vector::{Cell, Vector, add_products};
 use crate::{AttentionSequence, KvCells, KvLayout, SimdLevel};
 
 /// The most lines (heads of queries) that are computed together.
@@ -68,9 +70,9 @@ pub(crate) struct State {
 
 /// One block of keys and values of one head, and the number of its first position.
 #[derive(Clone, Copy)]
-struct Block<'a> {
-    keys: &'a [f32],
-    values: &'a [f32],
+struct Block<'a, C> {
+    keys: &'a [C],
+    values: &'a [C],
     start: usize,
 }
 
@@ -145,7 +147,7 @@ fn with_avx2(task: Task<'_>, state: &mut State) {
 #[inline(always)]
 unsafe fn attend<V: Vector>(task: Task<'_>, state: &mut State) {
     let (call, range) = (task.call, task.range);
-    let (size, dim) = (call.layout.block_size, call.layout.head_dim);
+    let size = call.layout.block_size;
     let lines = range.count * task.group;
     state.sums.clear();
     state.sums.resize(lines * call.layout.value_dim(), 0.0);
@@ -160,34 +162,98 @@ unsafe fn attend<V: Vector>(task: Task<'_>, state: &mut State) {
     let last = range.position + range.count - 1;
     let mut widened = std::mem::take(&mut state.widened);
     for number in first / size..=last / size {
-        let [keys, values] = &mut widened;
-        let start = call.layout.start(range.blocks[number] as usize, task.head);
-        let span = start..start + size * dim;
         // SAFETY: as the caller promised.
-        let keys = unsafe { singles::<V>(call.k_cache, span.clone(), keys) };
-        let block = Block {
-            keys,
-            values: match call.layout.shared {
-                Some(shared) => turned(keys, size, shared, values),
-                // SAFETY: as above.
-                None => unsafe { singles::<V>(call.v_cache, span, values) },
-            },
-            start: number * size,
-        };
-        for line in (0..lines).step_by(TOGETHER) {
-            // SAFETY: as the caller promised.
-            unsafe {
-                match lines - line {
-                    1 => meet::<V, 1>(task, line, block, state),
-                    2 => meet::<V, 2>(task, line, block, state),
-                    3 => meet::<V, 3>(task, line, block, state),
-                    _ => meet::<V, TOGETHER>(task, line, block, state),
-                }
-            }
-        }
+        unsafe { meet_block::<V>(task, lines, number, (state, &mut widened)) };
     }
     state.widened = widened;
     write(task, state);
+}
+
+/// Let all lines meet block `number` of the context.
+///
+/// # Safety
+/// The caller is compiled for the instructions of `V`.
+#[inline(always)]
+unsafe fn meet_block<V: Vector>(
+    task: Task<'_>,
+    lines: usize,
+    number: usize,
+    (state, widened): (&mut State, &mut [Vec<f32>; 2]),
+) {
+    let (layout, blocks) = (task.call.layout, task.range.blocks);
+    let size = layout.block_size * layout.head_dim;
+    let cells = |number: usize| {
+        let start = layout.start(blocks[number] as usize, task.head);
+        start..start + size
+    };
+    let (own, start) = (cells(number), number * layout.block_size);
+    if let (KvCells::F16(keys), KvCells::F16(values)) = (task.call.k_cache, task.call.v_cache)
+        && lines <= TOGETHER
+        && layout.shared.is_none()
+    {
+        // Every cell is used once: it is widened on the way to its products, and asked for ahead.
+        if start + layout.block_size < task.range.position + task.range.count {
+            ask(&keys[cells(number + 1)]);
+            ask(&values[cells(number + 1)]);
+        }
+        let (keys, values) = (&keys[own.clone()], &values[own]);
+        let block = Block {
+            keys,
+            values,
+            start,
+        };
+        // SAFETY: as the caller promised.
+        return unsafe { meet_all::<V, f16>(task, lines, block, state) };
+    }
+    let [keys, values] = widened;
+    // SAFETY: as the caller promised.
+    unsafe {
+        let keys = singles::<V>(task.call.k_cache, own.clone(), keys);
+        let block = Block {
+            keys,
+            values: match layout.shared {
+                Some(shared) => turned(keys, layout.block_size, shared, values),
+                None => singles::<V>(task.call.v_cache, own, values),
+            },
+            start,
+        };
+        meet_all::<V, f32>(task, lines, block, state);
+    }
+}
+
+/// Ask the memory for cells that are used soon.
+#[inline(always)]
+fn ask(cells: &[f16]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in cells.chunks(64 / size_of::<f16>()) {
+        // SAFETY: asking reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    let _ = cells;
+}
+
+/// Let all lines meet a block.
+///
+/// # Safety
+/// The caller is compiled for the instructions of `V`.
+#[inline(always)]
+unsafe fn meet_all<V: Vector, C: Cell>(
+    task: Task<'_>,
+    lines: usize,
+    block: Block<'_, C>,
+    state: &mut State,
+) {
+    for line in (0..lines).step_by(TOGETHER) {
+        // SAFETY: as the caller promised.
+        unsafe {
+            match lines - line {
+                1 => meet::<V, C, 1>(task, line, block, state),
+                2 => meet::<V, C, 2>(task, line, block, state),
+                3 => meet::<V, C, 3>(task, line, block, state),
+                _ => meet::<V, C, TOGETHER>(task, line, block, state),
+            }
+        }
+    }
 }
 
 /// The cells of a span in single precision: as they are, or widened into the buffer.
@@ -242,10 +308,10 @@ fn turned<'a>(keys: &[f32], size: usize, shared: usize, buffer: &'a mut Vec<f32>
 /// # Safety
 /// The caller is compiled for the instructions of `V`.
 #[inline(always)]
-unsafe fn meet<V: Vector, const N: usize>(
+unsafe fn meet<V: Vector, C: Cell, const N: usize>(
     task: Task<'_>,
     line: usize,
-    block: Block<'_>,
+    block: Block<'_, C>,
     state: &mut State,
 ) {
     let (size, dim) = (task.call.layout.block_size, task.call.layout.head_dim);
@@ -257,7 +323,7 @@ unsafe fn meet<V: Vector, const N: usize>(
     let scores = &mut state.scores[..N * size];
     scores.fill(0.0);
     // SAFETY: as the caller promised.
-    unsafe { add_products::<V, N>(lines(scores, size), queries, block.keys) };
+    unsafe { add_products::<V, C, N>(lines(scores, size), queries, block.keys) };
     if V::FUSED {
         task.call.scoring.apply::<true>(scores);
     } else {
@@ -278,12 +344,12 @@ unsafe fn meet<V: Vector, const N: usize>(
     let values = |i: usize| &block.values[seen[i].from * dim..seen[i].to * dim];
     if seen.iter().all(|other| *other == seen[0]) {
         // SAFETY: as the caller promised.
-        return unsafe { add_products::<V, N>(lines(sums, dim), from_fn(weights), values(0)) };
+        return unsafe { add_products::<V, C, N>(lines(sums, dim), from_fn(weights), values(0)) };
     }
     for (i, sums) in sums.chunks_exact_mut(dim).enumerate() {
         if !seen[i].nothing() {
             // SAFETY: as the caller promised.
-            unsafe { add_products::<V, 1>([sums], [weights(i)], values(i)) };
+            unsafe { add_products::<V, C, 1>([sums], [weights(i)], values(i)) };
         }
     }
 }

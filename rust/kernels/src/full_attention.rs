@@ -261,7 +261,7 @@ unsafe fn meet<V: Vector, const N: usize>(
     let mut rest = &mut *scores;
     let lines = from_fn(|_| rest.split_off_mut(..KEYS).unwrap_or_default());
     // SAFETY: as the caller promised.
-    unsafe { add_products::<V, N>(lines, queries, &state.keys) };
+    unsafe { add_products::<V, f32, N>(lines, queries, &state.keys) };
     for score in scores.iter_mut() {
         *score *= task.call.shape.scale;
     }
@@ -277,7 +277,7 @@ unsafe fn meet<V: Vector, const N: usize>(
         }
         let values = &state.values[from * dim..to * dim];
         // SAFETY: as the caller promised.
-        unsafe { add_products::<V, 1>([sums], [&scores[from..to]], values) };
+        unsafe { add_products::<V, f32, 1>([sums], [&scores[from..to]], values) };
     }
 }
 

@@ -135,8 +135,39 @@ mod x86 {
     );
 }
 
-/// Registers of an output line that are summed at a time.
-const PARTS: usize = 2;
+/// Numbers in memory that a register takes as f32.
+pub(crate) trait Cell: Copy {
+    /// # Safety
+    /// As for the functions of [`Vector`].
+    unsafe fn load<V: Vector>(from: *const Self) -> V;
+    fn single(self) -> f32;
+}
+
+impl Cell for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: as the caller promised.
+        unsafe { V::load(from) }
+    }
+
+    #[inline(always)]
+    fn single(self) -> f32 {
+        self
+    }
+}
+
+impl Cell for f16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: as the caller promised.
+        unsafe { V::widen(from) }
+    }
+
+    #[inline(always)]
+    fn single(self) -> f32 {
+        half_to_f32(self.to_bits())
+    }
+}
 
 /// `out [N, width] += factors [N, rows] * rows [rows, width]`, each sum in the order of the rows.
 ///
@@ -146,43 +177,72 @@ const PARTS: usize = 2;
 /// # Safety
 /// The caller is compiled for the instructions of `V`.
 #[inline(always)]
-pub(crate) unsafe fn add_products<V: Vector, const N: usize>(
+pub(crate) unsafe fn add_products<V: Vector, C: Cell, const N: usize>(
     mut out: [&mut [f32]; N],
     factors: [&[f32]; N],
-    rows: &[f32],
+    rows: &[C],
 ) {
     let width = out[0].len();
     let count = rows.len() / width;
     let fits = out.iter().all(|out| out.len() == width);
     assert!(fits && factors.iter().all(|factors| factors.len() == count));
-    let span = PARTS * V::WIDTH;
-    for first in (0..width / span).map(|number| number * span) {
-        // SAFETY: as the caller promised; the lengths are as needed.
-        unsafe { add_span::<V, N>(&mut out, &factors, rows, first) };
+    let mut first = 0;
+    // SAFETY: as the caller promised; the lengths are as needed.
+    unsafe {
+        // As many sums at a time as there are registers for: of these there are 32.
+        if V::WIDTH == 16 && N <= 2 {
+            first = add_spans::<V, C, N, 8>(&mut out, &factors, rows, first);
+        }
+        if V::WIDTH == 16 {
+            first = add_spans::<V, C, N, 4>(&mut out, &factors, rows, first);
+        }
+        first = add_spans::<V, C, N, 2>(&mut out, &factors, rows, first);
     }
     for (out, factors) in out.into_iter().zip(factors) {
-        for (place, sum) in out.iter_mut().enumerate().skip(width / span * span) {
+        for (place, sum) in out.iter_mut().enumerate().skip(first) {
             for (value, factor) in rows.iter().skip(place).step_by(width).zip(factors) {
                 *sum = if V::FUSED {
-                    multiply_add::<true>(*value, *factor, *sum)
+                    multiply_add::<true>(value.single(), *factor, *sum)
                 } else {
-                    multiply_add::<false>(*value, *factor, *sum)
+                    multiply_add::<false>(value.single(), *factor, *sum)
                 };
             }
         }
     }
 }
 
+/// The parts of [`add_products`] from value `first` of the lines on that fill `PARTS` registers of each; gives where
+/// the rest begins.
+///
+/// # Safety
+/// The caller is compiled for the instructions of `V`. All lines and rows have the same width, and there are as many
+/// factors for a line as rows.
+#[inline(always)]
+unsafe fn add_spans<V: Vector, C: Cell, const N: usize, const PARTS: usize>(
+    out: &mut [&mut [f32]; N],
+    factors: &[&[f32]; N],
+    rows: &[C],
+    first: usize,
+) -> usize {
+    let (width, span) = (out[0].len(), PARTS * V::WIDTH);
+    let mut first = first;
+    while first + span <= width {
+        // SAFETY: as the caller promised.
+        unsafe { add_span::<V, C, N, PARTS>(out, factors, rows, first) };
+        first += span;
+    }
+    first
+}
+
 /// The part of [`add_products`] that starts at value `first` of the lines and fills `PARTS` registers of each.
 ///
 /// # Safety
-/// The caller is compiled for the instructions of `V`. All lines and rows have the same width, that of the part and
-/// what is before it at least; there are as many factors for a line as rows.
+/// As above, and the lines are as wide as the part and what is before it at least.
 #[inline(always)]
-unsafe fn add_span<V: Vector, const N: usize>(
+unsafe fn add_span<V: Vector, C: Cell, const N: usize, const PARTS: usize>(
     out: &mut [&mut [f32]; N],
     factors: &[&[f32]; N],
-    rows: &[f32],
+    rows: &[C],
     first: usize,
 ) {
     let width = out[0].len();
@@ -197,7 +257,7 @@ unsafe fn add_span<V: Vector, const N: usize>(
         for row in 0..factors[0].len() {
             let mut values = [V::all(0.0); PARTS];
             for (part, values) in values.iter_mut().enumerate() {
-                *values = V::load(rows.as_ptr().add(row * width + first + part * V::WIDTH));
+                *values = C::load(rows.as_ptr().add(row * width + first + part * V::WIDTH));
             }
             for (sums, factors) in sums.iter_mut().zip(factors) {
                 let factor = V::all(*factors.get_unchecked(row));
@@ -226,20 +286,21 @@ mod tests {
     }
 
     /// All lines together are each line alone, and near the sums in f64.
-    unsafe fn check<V: Vector>(width: usize, count: usize) {
-        let rows = line(9, width * count);
+    unsafe fn check<V: Vector, C: Cell>(width: usize, count: usize, of: impl Fn(f32) -> C) {
+        let cells: Vec<C> = line(9, width * count).into_iter().map(of).collect();
+        let rows: Vec<f32> = cells.iter().map(|cell| cell.single()).collect();
         let factors: Vec<Vec<f32>> = (0..3).map(|n| line(n, count)).collect();
         let start: Vec<Vec<f32>> = (0..3).map(|n| line(n + 20, width)).collect();
         let mut together = start.clone();
         let [a, b, c] = &mut together[..] else { return };
         // SAFETY: as the caller promised.
         unsafe {
-            add_products::<V, 3>([a, b, c], [&factors[0], &factors[1], &factors[2]], &rows);
+            add_products::<V, C, 3>([a, b, c], [&factors[0], &factors[1], &factors[2]], &cells);
         }
         for n in 0..3 {
             let mut alone = start[n].clone();
             // SAFETY: as the caller promised.
-            unsafe { add_products::<V, 1>([&mut alone], [&factors[n]], &rows) };
+            unsafe { add_products::<V, C, 1>([&mut alone], [&factors[n]], &cells) };
             assert_eq!(alone, together[n]);
             for (place, found) in alone.iter().enumerate() {
                 let values = rows.iter().skip(place).step_by(width);
@@ -254,18 +315,26 @@ mod tests {
         }
     }
 
+    unsafe fn both<V: Vector>(width: usize, count: usize) {
+        // SAFETY: as the caller promised.
+        unsafe {
+            check::<V, f32>(width, count, |value| value);
+            check::<V, f16>(width, count, f16::from_f32);
+        }
+    }
+
     #[test]
     fn lines_add_up_alone_as_together_at_every_width_and_level() {
-        for (width, count) in (1..70).zip((0..9).cycle()) {
+        for (width, count) in (1..300).zip((0..9).cycle()) {
             for level in SimdLevel::available() {
                 // SAFETY: the level says what the processor has.
                 unsafe {
                     match level {
                         #[cfg(target_arch = "x86_64")]
-                        SimdLevel::Avx512 => check::<std::arch::x86_64::__m512>(width, count),
+                        SimdLevel::Avx512 => both::<std::arch::x86_64::__m512>(width, count),
                         #[cfg(target_arch = "x86_64")]
-                        SimdLevel::Avx2 => check::<std::arch::x86_64::__m256>(width, count),
-                        _ => check::<[f32; 4]>(width, count),
+                        SimdLevel::Avx2 => both::<std::arch::x86_64::__m256>(width, count),
+                        _ => both::<[f32; 4]>(width, count),
                     }
                 }
             }
