@@ -19,6 +19,7 @@ mod loader;
 mod logprobs;
 mod mailbox;
 pub mod model;
+mod pace;
 mod request;
 mod runner;
 mod sampler;

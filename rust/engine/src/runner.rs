@@ -14,6 +14,7 @@ use crate::grammar::{Constraint, MaskWorker};
 use crate::logprobs::Scorer;
 use crate::mailbox::{Mailbox, Orders};
 use crate::model::{Batch, Decoder, KvCache, Outputs};
+use crate::pace::Pace;
 use crate::request::{Active, Request, Sampled};
 use crate::sampler::{Row, SampleError, Sampler};
 use crate::{Event, FinishReason, Timings};
@@ -41,6 +42,7 @@ pub(crate) struct Runner {
     masks: MaskWorker,
     batch: Batch,
     timings: Timings,
+    pace: Pace,
     events: Vec<Event>,
 }
 
@@ -66,6 +68,7 @@ impl Runner {
             masks: MaskWorker::default(),
             batch,
             timings: Timings::default(),
+            pace: Pace::default(),
             events: Vec::new(),
         }
     }
@@ -149,7 +152,7 @@ impl Runner {
     /// One ragged batch.
     fn step(&mut self) -> Result<(), Fault> {
         let now = Instant::now();
-        let step = self.scheduler.schedule();
+        let step = self.scheduler.schedule(self.pace.beside_decodes());
         self.cache.keep(self.scheduler.first_blocks());
         if step.work.is_empty() {
             return Err(Fault(
@@ -163,9 +166,13 @@ impl Runner {
         if let Some(logits) = logits {
             self.read(&step.work, &logits)?;
         }
-        let tokens = step.work.iter().map(|work| work.tokens.len()).sum();
         let seconds = now.elapsed().as_secs_f64();
-        self.timings.step(seconds, step.work.len(), tokens);
+        let tokens = step.work.iter().map(|work| work.tokens.len());
+        self.timings
+            .step(seconds, step.work.len(), tokens.clone().sum());
+        let decoding = tokens.clone().filter(|&tokens| tokens == 1).count();
+        let beside = tokens.filter(|&tokens| tokens > 1).sum();
+        self.pace.took(seconds, beside, decoding);
         Ok(())
     }
 
@@ -336,15 +343,19 @@ mod tests {
     use crate::model::{KvCache, KvType};
     use crate::{Engine, EngineError, LoadOptions, SamplingParams, assembly};
 
-    /// An engine whose KV tensors hold one block where the scheduler hands out many.
-    fn broken_engine() -> Engine {
+    fn sound_parts() -> assembly::Parts {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/tests/data/models/llama/model-q4_1.gguf"
         );
         let options = LoadOptions::new(path);
         let file = cortex_weights::ModelFile::open(path).unwrap();
-        let mut parts = assembly::assemble(file, &options, &LoadState::default()).unwrap();
+        assembly::assemble(file, &options, &LoadState::default()).unwrap()
+    }
+
+    /// An engine whose KV tensors hold one block where the scheduler hands out many.
+    fn broken_engine() -> Engine {
+        let mut parts = sound_parts();
         let shape = parts.runner.decoder.description().clone();
         let device = parts.runner.decoder.device().clone();
         parts.runner.cache = KvCache::new(
@@ -357,13 +368,10 @@ mod tests {
         Engine::start(parts).unwrap()
     }
 
-    #[test]
-    fn a_fault_ends_every_request_and_refuses_new_ones() {
-        let engine = broken_engine();
-        let ask = || engine.submit(vec![5; 100], SamplingParams::greedy(5));
-        let accepted = (0..4).filter_map(|_| ask().ok()).count();
+    /// The reasons for which so many requests ended.
+    fn reasons(engine: &Engine, requests: usize) -> Vec<FinishReason> {
         let mut reasons = Vec::new();
-        while reasons.len() < accepted {
+        while reasons.len() < requests {
             let mut poll = libc::pollfd {
                 fd: engine.fd(),
                 events: libc::POLLIN,
@@ -375,14 +383,43 @@ mod tests {
             let endings = engine.drain().into_iter().filter_map(|event| event.ending);
             reasons.extend(endings.map(|ending| ending.reason));
         }
+        reasons
+    }
+
+    #[test]
+    fn a_fault_ends_every_request_and_refuses_new_ones() {
+        let engine = broken_engine();
+        let ask = || engine.submit(vec![5; 100], SamplingParams::greedy(5));
+        let accepted = (0..4).filter_map(|_| ask().ok()).count();
         assert!(accepted > 0);
-        assert!(
-            reasons
-                .iter()
-                .all(|reason| matches!(reason, FinishReason::Error(_))),
-            "{reasons:?}"
-        );
+        let reasons = reasons(&engine, accepted);
+        let faults = reasons
+            .iter()
+            .all(|reason| matches!(reason, FinishReason::Error(text) if text.starts_with("forward pass: ")));
+        assert!(faults, "{reasons:?}");
         assert!(engine.stats().failed.is_some());
         assert!(matches!(ask(), Err(EngineError::EngineFailed(_))));
+    }
+
+    #[test]
+    fn a_panic_is_caught_at_the_threads_edge_and_ends_every_request_with_its_text() {
+        let mut parts = sound_parts();
+        // No block table is long enough.
+        parts.runner.batch = Batch::new(0);
+        let engine = Engine::start(parts).unwrap();
+        let ask = || engine.submit(vec![5; 100], SamplingParams::greedy(5));
+        let accepted = (0..3).filter_map(|_| ask().ok()).count();
+        let reasons = reasons(&engine, accepted);
+        let caught = reasons.iter().all(
+            |reason| matches!(reason, FinishReason::Error(text) if text.starts_with("panic: ")),
+        );
+        assert!(accepted > 0 && caught, "{reasons:?}");
+        let failed = engine.stats().failed.unwrap();
+        assert!(
+            failed.contains("the block table ends before the tokens"),
+            "{failed}"
+        );
+        assert!(matches!(ask(), Err(EngineError::EngineFailed(_))));
+        engine.close();
     }
 }

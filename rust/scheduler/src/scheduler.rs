@@ -2,13 +2,17 @@
 //!
 //! A step is planned so:
 //! 1. register what the last step computed; a sequence that outgrew the KV of short ones begins again;
-//! 2. each running sequence, the oldest first, gets its tokens: one to decode, or the rest of its prefill;
-//! 3. one that finds no block takes those of the youngest; the youngest itself waits with what it has;
-//! 4. waiting sequences are admitted in order, while nobody was short of tokens or blocks; one that begins as a
-//!    running one does waits until that has computed what they share.
+//! 2. each sequence that decodes, the oldest first, gets its token;
+//! 3. the oldest that is in its prefill gets what is left of the step, but for half of that (or less, if that does)
+//!    where another, running or among the next to be admitted, has less left to compute: that half is for it;
+//! 4. what still is left goes to the others that are in their prefill, the oldest first;
+//! 5. waiting sequences are admitted in order, while nobody was short of tokens or blocks; one that begins as a
+//!    running one does waits until that has computed what they share;
+//! 6. one that finds no block, in 2 to 4, takes those of the youngest; the youngest itself waits with what it has.
 //!
-//! By 4 only the youngest can be in the middle of its prefill, so decodes go before it. By 3 the oldest always
-//! goes on, and alone it always fits, because `add` refuses what would not.
+//! By 3 a short prompt waits for a few steps and not for the long ones before it, and a long one that is the oldest
+//! takes at most twice as long. By 6 the oldest always goes on, and alone it always fits, because `add` refuses what
+//! would not.
 
 use std::collections::VecDeque;
 
@@ -29,6 +33,9 @@ pub struct Scheduler {
     prefix_hits: u64,
 }
 
+/// How many waiting sequences may overtake those before them.
+const LOOK_AHEAD: usize = 16;
+
 /// A step that is being planned.
 struct Plan {
     step: Step,
@@ -36,6 +43,19 @@ struct Plan {
     budget: usize,
     /// Whether everybody got what they asked for.
     satisfied: bool,
+}
+
+impl Plan {
+    fn has(&self, id: SequenceId) -> bool {
+        self.step.work.iter().any(|work| work.id == id)
+    }
+
+    /// The tokens that it had are free for others.
+    fn take_back(&mut self, id: SequenceId) {
+        if let Some(place) = self.step.work.iter().position(|work| work.id == id) {
+            self.budget += self.step.work.remove(place).tokens.len();
+        }
+    }
 }
 
 impl Scheduler {
@@ -62,8 +82,9 @@ impl Scheduler {
     }
 
     /// Plan the next step; empty only if there is no sequence. Calling it says that the work of the last step was
-    /// computed.
-    pub fn schedule(&mut self) -> Step {
+    /// computed. Where sequences decode, at most `beside` tokens (at least one) are computed for others, so that the
+    /// next tokens of those that decode do not wait long.
+    pub fn schedule(&mut self, beside: usize) -> Step {
         for sequence in &mut self.running {
             self.pool.register(sequence);
         }
@@ -73,7 +94,11 @@ impl Scheduler {
             budget: self.limits.step_tokens,
             satisfied: true,
         };
-        self.continue_running(&mut plan);
+        self.decode(&mut plan);
+        if !plan.step.work.is_empty() {
+            plan.budget = plan.budget.min(beside.max(1));
+        }
+        self.prefill(&mut plan);
         self.admit_waiting(&mut plan);
         plan.step
     }
@@ -163,18 +188,96 @@ impl Scheduler {
         }
     }
 
-    /// Points 2 and 3.
-    fn continue_running(&mut self, plan: &mut Plan) {
+    /// Point 2.
+    fn decode(&mut self, plan: &mut Plan) {
         let mut index = 0;
         while index < self.running.len() {
-            while !self.give_work(index, plan) && index + 1 < self.running.len() {
-                self.preempt_youngest();
+            if self.running[index].left() == 1 {
+                self.insist(index, plan);
             }
             index += 1;
         }
     }
 
-    /// Point 4.
+    /// Points 3 and 4.
+    fn prefill(&mut self, plan: &mut Plan) {
+        let Some(oldest) = self.next_in_prefill(0, plan) else {
+            return;
+        };
+        let shorter = self.shorter_than(oldest, plan.budget / 2);
+        let shorter = shorter.filter(|&id| self.position(id).is_some() || self.admit_early(id));
+        let left = shorter.and_then(|id| Some(self.running[self.position(id)?].left()));
+        let share = left.map_or(0, |left| left.min(plan.budget / 2));
+        plan.budget -= share;
+        self.insist(oldest, plan);
+        plan.budget += share;
+        if let Some(index) = shorter.and_then(|id| self.position(id)) {
+            self.insist(index, plan);
+        }
+        let mut next = oldest + 1;
+        while let Some(index) = self.next_in_prefill(next, plan) {
+            self.insist(index, plan);
+            next = index + 1;
+        }
+    }
+
+    /// The place of the oldest from `start` on that is in its prefill and has no work in this step.
+    fn next_in_prefill(&self, start: usize, plan: &Plan) -> Option<usize> {
+        (start..self.running.len()).find(|&index| {
+            let sequence = &self.running[index];
+            sequence.left() > 1 && !plan.has(sequence.id)
+        })
+    }
+
+    /// Who has the least left to compute, if that is less than the oldest has, which has more than half a step.
+    fn shorter_than(&self, oldest: usize, half: usize) -> Option<SequenceId> {
+        let most = self.running[oldest].left();
+        if most <= half || half == 0 {
+            return None;
+        }
+        let running = self.running[oldest + 1..].iter();
+        let running = running.map(|other| (other.left(), other.id));
+        let running = running.filter(|(left, _)| *left > 1);
+        let room = self.running.len() < self.limits.max_running;
+        let next = self.waiting.iter().take(if room { LOOK_AHEAD } else { 0 });
+        let next = next.filter_map(|other| {
+            let hits = self.pool.prefix(other).len();
+            let left = other.left() - hits * self.limits.block_size;
+            (!self.computes_next_of(other, hits)).then_some((left, other.id))
+        });
+        let shortest = running.chain(next).min_by_key(|(left, _)| *left);
+        shortest.filter(|(left, _)| *left < most).map(|(_, id)| id)
+    }
+
+    /// Admit one that waits before those who came earlier; false if it does not fit.
+    fn admit_early(&mut self, id: SequenceId) -> bool {
+        let place = self.waiting.iter().position(|other| other.id == id);
+        let Some((place, mut sequence)) =
+            place.and_then(|place| Some((place, self.waiting.remove(place)?)))
+        else {
+            return false;
+        };
+        let fits = self.admit(&mut sequence);
+        if fits {
+            self.running.push(sequence);
+        } else {
+            self.waiting.insert(place, sequence);
+        }
+        fits
+    }
+
+    fn position(&self, id: SequenceId) -> Option<usize> {
+        self.running.iter().position(|sequence| sequence.id == id)
+    }
+
+    /// Point 6.
+    fn insist(&mut self, index: usize, plan: &mut Plan) {
+        while plan.budget > 0 && !self.give_work(index, plan) && index + 1 < self.running.len() {
+            self.preempt_youngest(plan);
+        }
+    }
+
+    /// Point 5.
     fn admit_waiting(&mut self, plan: &mut Plan) {
         while plan.satisfied && plan.budget > 0 && self.running.len() < self.limits.max_running {
             let Some(mut sequence) = self.waiting.pop_front() else {
@@ -198,7 +301,13 @@ impl Scheduler {
             return false;
         }
         let blocks = sequence.tokens.len().div_ceil(self.limits.block_size);
-        let needed = blocks - hits.len() + self.pool.idle_among(&hits) + self.running.len();
+        let own = blocks - hits.len() + self.pool.idle_among(&hits);
+        let needed = own
+            + self
+                .running
+                .iter()
+                .map(|other| self.promised(other))
+                .sum::<usize>();
         if needed > self.pool.available() {
             return false;
         }
@@ -211,6 +320,12 @@ impl Scheduler {
             }
         }
         true
+    }
+
+    /// Blocks that a running sequence needs for the tokens that it has, and one to grow by.
+    fn promised(&self, sequence: &Sequence) -> usize {
+        let blocks = sequence.tokens.len().div_ceil(self.limits.block_size);
+        blocks.saturating_sub(sequence.blocks.len()) + 1
     }
 
     /// Whether a running sequence is about to have the block that would be the next hit of this one.
@@ -249,9 +364,10 @@ impl Scheduler {
         true
     }
 
-    /// The youngest loses its blocks, keeps its tokens, and is the next to be admitted.
-    fn preempt_youngest(&mut self) {
+    /// The youngest loses its blocks and its work of this step, keeps its tokens, and is the next to be admitted.
+    fn preempt_youngest(&mut self, plan: &mut Plan) {
         if let Some(mut sequence) = self.running.pop() {
+            plan.take_back(sequence.id);
             self.pool.reclaim(&mut sequence);
             self.waiting.push_front(sequence);
             self.preemptions += 1;

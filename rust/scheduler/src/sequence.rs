@@ -85,6 +85,11 @@ impl Sequence {
         self.computed.min(self.tokens.len() - 1)
     }
 
+    /// Tokens to compute until the next one can be sampled; one for a sequence that decodes.
+    pub fn left(&self) -> usize {
+        self.tokens.len() - self.next_position()
+    }
+
     /// Whether the last known token is computed, so that the sequence waits for a sampled one.
     pub fn is_computed(&self) -> bool {
         self.computed == self.tokens.len()

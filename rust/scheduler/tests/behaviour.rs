@@ -46,7 +46,7 @@ fn a_prefix_hits_in_full_blocks_and_leaves_the_last_token() {
     engine.add(1, &prompt, 1, 0).unwrap();
     engine.run_out();
     engine.add(2, &prompt, 1, 0).unwrap();
-    let step = engine.scheduler.schedule();
+    let step = engine.scheduler.schedule(usize::MAX);
     assert_eq!((step.work[0].start, step.work[0].tokens.len()), (8, 4));
     assert_eq!(engine.scheduler.cached_tokens(SequenceId(2)), 8);
     engine.cancel(2);
@@ -126,7 +126,7 @@ fn a_sequence_that_becomes_long_begins_again_and_shares_with_long_ones_only() {
 fn a_cancelled_step_leaves_nothing_to_hit() {
     let mut engine = FakeEngine::new(LIMITS);
     engine.add(1, &[5; 8], 4, 0).unwrap();
-    engine.scheduler.schedule();
+    engine.scheduler.schedule(usize::MAX);
     engine.cancel(1);
     engine.add(2, &[5; 8], 4, 0).unwrap();
     engine.run_out();
@@ -171,8 +171,8 @@ fn cached_blocks_give_way_to_sequences() {
 fn an_uncommitted_token_is_computed_again() {
     let mut engine = FakeEngine::new(LIMITS);
     engine.add(1, &[1, 2, 3], 1, 0).unwrap();
-    engine.scheduler.schedule();
-    let again = engine.scheduler.schedule();
+    engine.scheduler.schedule(usize::MAX);
+    let again = engine.scheduler.schedule(usize::MAX);
     assert_eq!((again.work[0].start, again.work[0].sample), (2, true));
 }
 

@@ -69,8 +69,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_sequence_ends_and_every_block_comes_back(limits in limits(), actions in actions()) {
+    fn every_sequence_ends_and_every_block_comes_back(
+        limits in limits(), actions in actions(), beside in 0..12usize,
+    ) {
         let mut engine = FakeEngine::new(limits);
+        engine.beside = beside;
         play(&mut engine, &actions);
         engine.run_out();
         engine.assert_no_leak();
@@ -78,9 +81,12 @@ proptest! {
     }
 
     #[test]
-    fn tokens_do_not_depend_on_the_limits(limits in limits(), actions in actions()) {
+    fn tokens_do_not_depend_on_the_limits(
+        limits in limits(), actions in actions(), beside in 0..12usize,
+    ) {
         let ample = Limits { blocks: 512, step_tokens: 512, max_waiting: 64, ..limits };
         let (mut scarce, mut free) = (FakeEngine::new(limits), FakeEngine::new(ample));
+        scarce.beside = beside;
         for engine in [&mut scarce, &mut free] {
             play(engine, &actions);
             engine.run_out();

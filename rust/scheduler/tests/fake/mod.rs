@@ -1,5 +1,7 @@
 //! An engine without a model: it remembers what each KV slot holds and checks whatever a step presents.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
@@ -37,6 +39,8 @@ pub struct FakeEngine {
     pub done: BTreeMap<u64, Vec<u32>>,
     /// Most tokens of a step so far.
     pub largest_step: usize,
+    /// Most tokens of others in a step in which sequences decode.
+    pub beside: usize,
 }
 
 impl FakeEngine {
@@ -49,6 +53,7 @@ impl FakeEngine {
             known: BTreeMap::new(),
             done: BTreeMap::new(),
             largest_step: 0,
+            beside: usize::MAX,
         }
     }
 
@@ -87,7 +92,7 @@ impl FakeEngine {
 
     /// One turn: plan, check, compute, sample.
     pub fn step(&mut self) -> Step {
-        let step = self.scheduler.schedule();
+        let step = self.scheduler.schedule(self.beside);
         assert_eq!(step.work.is_empty(), self.known.is_empty(), "work for all");
         self.check_budget(&step);
         if !self.limits.shares_prefixes {
@@ -134,6 +139,7 @@ impl FakeEngine {
         let tokens: usize = step.work.iter().map(|work| work.tokens.len()).sum();
         self.largest_step = self.largest_step.max(tokens);
         assert!(tokens <= self.limits.step_tokens, "budget: {tokens}");
+        self.check_beside(step);
         let ids: HashSet<u64> = step.work.iter().map(|work| work.id.0).collect();
         assert_eq!(ids.len(), step.work.len(), "one work a sequence");
         let stats = self.scheduler.stats();
@@ -151,6 +157,22 @@ impl FakeEngine {
             let end = work.start + work.tokens.len();
             let before = self.states.insert(work.blocks[0], (work.id.0, end));
             assert!(work.start == 0 || before == Some((work.id.0, work.start)));
+        }
+    }
+
+    /// Beside sequences that surely decode there are no more tokens of others than there may be.
+    fn check_beside(&self, step: &Step) {
+        let now = self.scheduler.stats().preemptions;
+        let goes_on = |work: &Work| self.known[&work.id.0].last == Some((work.start, now));
+        let decodes = |work: &Work| work.tokens.len() == 1 && work.sample && goes_on(work);
+        let beside: usize = step
+            .work
+            .iter()
+            .map(|work| work.tokens.len())
+            .filter(|tokens| *tokens > 1)
+            .sum();
+        if step.work.iter().any(decodes) {
+            assert!(beside <= self.beside.max(1), "beside decodes: {step:?}");
         }
     }
 
