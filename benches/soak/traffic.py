@@ -23,7 +23,7 @@ _PATHS = {
 _MODELS = {RAW_MODEL: 35, "alpha": 35, "beta": 15, "gamma": 10, "no-such-model": 2, "small": 3}
 _NEVER_STREAMED = ("/v1/embeddings", "/v1/messages/count_tokens")
 _SILENT = ("never", "stall")  # take the whole idle time
-_RAW_FAULTS = tuple(name for name in (*BEFORE, *DURING, "trickle") if name not in _SILENT)
+_RAW_FAULTS = tuple(name for name in (*BEFORE, *DURING, "trickle", "cut_after_end") if name not in _SILENT)
 
 
 @dataclass(frozen=True)

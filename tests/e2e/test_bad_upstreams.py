@@ -62,9 +62,11 @@ def test_a_fault_in_mid_stream_is_an_error_event_and_the_end(cluster: Cluster, f
         assert ended(cluster) == before + 1
 
 
+@pytest.mark.parametrize("fault", ["trickle", "cut_after_end"])
 @pytest.mark.parametrize("path", DIALECTS)
-def test_a_server_that_sends_byte_by_byte_is_a_good_one(cluster: Cluster, path: str) -> None:
-    body, answer = fault_of(cluster, path, "trickle", stream=True)
+def test_a_server_that_only_behaves_strangely_is_a_good_one(cluster: Cluster, path: str, fault: str) -> None:
+    """It sends byte by byte, or breaks the connection once all is said."""
+    body, answer = fault_of(cluster, path, fault, stream=True)
     assert judged(path, body, answer) == (Ending.OK, "")
     assert b"Paris" in answer.body
 

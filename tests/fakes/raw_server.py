@@ -191,6 +191,9 @@ async def _stream(
     else:
         for event in events:
             await say(_chunk(event))
+    if fault == "cut_after_end":
+        await asyncio.sleep(_APART_SECONDS)
+        return False
     await say(_END)
     return True
 

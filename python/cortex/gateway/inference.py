@@ -17,7 +17,7 @@ from cortex.dialects.anthropic.stream import PING
 from cortex.dialects.neutral import ChatRequest, Ended
 from cortex.dialects.openai_envelope import error_event as openai_error_event
 from cortex.dialects.sse import KEEP_ALIVE
-from cortex.errors import CortexError
+from cortex.errors import CortexError, UpstreamError
 from cortex.fleet.catalogue import Model
 from cortex.fleet.scheduler import Serve
 from cortex.gateway.dispatch import Dispatcher, Lease
@@ -48,6 +48,9 @@ class _Sink(Protocol):
 
     @property
     def fresh(self) -> bool: ...
+
+    @property
+    def ended(self) -> bool: ...
 
     def feed(self, chunk: bytes, now: float) -> bytes: ...
 
@@ -234,12 +237,16 @@ class Inference:
 async def _pump(
     response: UpstreamResponse, sink: _Sink, outlet: Outlet, settle: Callable[[], Awaitable[None]] | None
 ) -> None:
-    async with aclosing(response.chunks()) as chunks:
-        async for chunk in chunks:
-            if data := sink.feed(chunk, time.monotonic()):
-                if settle is not None:
-                    await settle()
-                await outlet.put(data)
+    try:
+        async with aclosing(response.chunks()) as chunks:
+            async for chunk in chunks:
+                if data := sink.feed(chunk, time.monotonic()):
+                    if settle is not None:
+                        await settle()
+                    await outlet.put(data)
+    except UpstreamError:
+        if not sink.ended:  # what breaks after the end of the answer is no part of it
+            raise
     if data := sink.close():
         if settle is not None:
             await settle()

@@ -70,6 +70,11 @@ class Relay:
         self.usage: Usage | None = None
         self.fresh = True
 
+    @property
+    def ended(self) -> bool:
+        """Whether the answer has come to its end."""
+        return self._done and self._failure is None
+
     def feed(self, chunk: bytes, now: float) -> bytes:
         """What to pass on of this chunk. Raises the host's error, in our class, and UpstreamMalformed; where events
         stand before the failing one they go out first, and the next call raises."""

@@ -29,6 +29,7 @@ class Translation:
         self.first_token: float | None = None
         self.last_token: float | None = None
         self.events = 0
+        self.ended = False
         self.usage: Usage | None = None
 
     def feed(self, chunk: bytes, now: float) -> bytes:
@@ -62,7 +63,7 @@ class Translation:
 
     def _write(self, event: ChatEvent, now: float) -> bytes:
         if isinstance(event, Ended):
-            self.usage = event.usage
+            self.usage, self.ended = event.usage, True
         else:
             self.events += 1
             self.first_token = now if self.first_token is None else self.first_token
