@@ -153,17 +153,18 @@ def test_cortex_up_of_the_gateways_package_runs_on_the_engine_beside_it(deployed
 
 @runs("security.md:0", "security.md:1")
 def test_firewalls_open_each_daemon_to_those_who_need_it(deployed: Fleet) -> None:
-    gate, quad = deployed.hosts["gate"], deployed.hosts["quad"]
+    gate, beast = deployed.hosts["gate"], deployed.hosts["beast"]
     network, gateway = f"{gate.address.rpartition('.')[0]}.0/24", gate.address
+    assert reachable(beast.address, 13131)
     try:
-        for machine in (gate, quad):
+        for machine in (gate, beast):
             machine.sh("systemctl start firewalld; firewall-cmd --state")
         assert not reachable(gate.address, 31313), "its default zone lets in ssh only"
         gate.sh(block("security.md:0", {"192.0.2.0/24": network}))
-        quad.sh(block("security.md:1", {"192.0.2.11": gateway}))
+        beast.sh(block("security.md:1", {"192.0.2.11": gateway}))
         assert reachable(gate.address, 31313)
-        assert not reachable(quad.address, 13131), "we are not the gateway"
-        gate.sh(f"python3 -c 'import socket; socket.create_connection((\"{quad.address}\", 13131), 5)'")
+        assert not reachable(beast.address, 13131), "we are not the gateway"
+        gate.sh(f"python3 -c 'import socket; socket.create_connection((\"{beast.address}\", 13131), 5)'")
     finally:
-        for machine in (gate, quad):
+        for machine in (gate, beast):
             machine.sh("systemctl stop firewalld; rm -f /etc/firewalld/zones/*")
