@@ -42,6 +42,7 @@ def _refused(folder: Path) -> list[str]:
         _works("umount", merged)
     else:
         lacks.append(f"an overlay file system in {folder}")
+    _works("ip", "netns", "del", _TRIAL)  # of a run that was killed
     if _works("ip", "netns", "add", _TRIAL):
         _works("ip", "netns", "del", _TRIAL)
     else:
