@@ -101,6 +101,23 @@ bench: $(VENV)/.dev $(VENV)/.built model ## the benchmarks (pytest-benchmark)
 	$(PYTEST) benches --benchmark-enable --benchmark-only --benchmark-disable-gc \
 	  --benchmark-columns=median,min,max,stddev,rounds --benchmark-sort=fullname
 
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= weights/gguf weights/safetensors text/tokenizer_gguf text/tokenizer_json text/template text/output
+.PHONY: fuzz
+fuzz: | tools ## fuzz readers, tokenizers, templates and stream parsers (FUZZ_SECONDS each; nightly Rust, cargo-fuzz)
+	@cargo +nightly --version >/dev/null 2>&1 || \
+	  { echo "Nightly Rust is missing: rustup toolchain install nightly --profile minimal." >&2; exit 1; }
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo install cargo-fuzz --locked." >&2; exit 1; }
+	@for target in $(FUZZ_TARGETS); do \
+	  crate=$(CURDIR)/rust/$${target%/*}; name=$${target#*/}; corpus=$(CACHE)/fuzz/$$target; mkdir -p $$corpus; \
+	  dictionary=$$crate/fuzz/dictionaries/$$name.dict; seeds=$$crate/fuzz/seeds/$$name; \
+	  options="-max_total_time=$(FUZZ_SECONDS) -timeout=60 -rss_limit_mb=4096"; \
+	  if [ -f $$dictionary ]; then options="$$options -dict=$$dictionary"; fi; \
+	  if [ ! -d $$seeds ]; then seeds=; fi; \
+	  echo "==> $$target, $(FUZZ_SECONDS) seconds (corpus: $$corpus)"; \
+	  (cd $$crate && cargo +nightly fuzz run $$name $$corpus $$seeds -- $$options); \
+	done
+
 .PHONY: wheel
 wheel: $(VENV)/.runtime ## the abi3 wheel, in dist/; fails where it is not a manylinux one
 	$(BIN)/maturin build --profile dist --locked --compatibility pypi --out dist

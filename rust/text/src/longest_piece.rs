@@ -1,5 +1,7 @@
 //! How much of a text one token can stand for at most, so that far too long a text is refused before it is tokenised.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::vocab::{Alphabet, Kind, Token, Vocab};
@@ -11,7 +13,8 @@ const COMPOSING: usize = 3;
 /// others along. `composing` tells of NFC in front.
 pub(crate) fn longest_piece(vocab: &Vocab, alphabet: Alphabet, composing: bool) -> Option<usize> {
     let every_byte = match alphabet {
-        Alphabet::ByteLevel => true,
+        // What has no token is dropped.
+        Alphabet::ByteLevel => has_every_byte(vocab),
         Alphabet::SentencePiece => {
             let bytes = vocab
                 .iter()
@@ -25,6 +28,20 @@ pub(crate) fn longest_piece(vocab: &Vocab, alphabet: Alphabet, composing: bool) 
     let longest = vocab.iter().map(|(_, token)| length(token)).max()?;
     let factor = if composing { COMPOSING } else { 1 };
     every_byte.then_some(longest.max(1) * factor)
+}
+
+/// Whether every byte that texts have is a token. Real vocabularies lack some of control characters and of planes that
+/// nobody uses: texts of nothing but those are taken for longer than they are.
+fn has_every_byte(vocab: &Vocab) -> bool {
+    let mut missing: HashSet<u8> = (b' '..=0xbf).chain(0xc2..=0xf0).collect();
+    missing.extend(b"\t\n\r");
+    missing.remove(&0x7f);
+    for (_, token) in vocab.iter() {
+        if let [byte] = token.bytes[..] {
+            missing.remove(&byte);
+        }
+    }
+    missing.is_empty()
 }
 
 /// Whether `tokenizer.json` composes (NFC); `None` when something in it may shorten a text without limit.
@@ -71,6 +88,23 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_vocabulary_that_drops_characters_has_no_bound() {
+        let tokens = |last| {
+            ('!'..='~')
+                .chain('¡'..='¬')
+                .chain('®'..='ÿ')
+                .chain('\u{100}'..=last)
+        };
+        let vocab = |last| {
+            let token =
+                |char: char| Token::new(char.to_string(), Kind::Normal, Alphabet::ByteLevel);
+            Vocab::new(tokens(last).map(|char| Some(token(char))).collect())
+        };
+        let longest = |last| longest_piece(&vocab(last), Alphabet::ByteLevel, false);
+        assert_eq!((longest('\u{143}'), longest('\u{120}')), (Some(2), None));
+    }
 
     #[test]
     fn what_may_shorten_a_text_without_limit_has_no_bound() {

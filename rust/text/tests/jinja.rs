@@ -10,6 +10,7 @@
 use std::path::Path;
 
 use cortex_text::{ChatTemplate, RenderInput};
+use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 /// `2024-07-26T13:14:15`.
@@ -51,4 +52,26 @@ fn templates_mean_what_they_mean_in_python() {
         faults.len(),
         faults.join("\n")
     );
+}
+
+/// Words of templates, in any order.
+fn soup() -> impl Strategy<Value = String> {
+    let words = "{% %} {{ }} {%- -%} {# #} for x in l endfor if elif else endif set macro m( endmacro call endcall raw endraw \
+        generation endgeneration break not and is loop.index varargs kwargs caller() namespace( dict( joiner( range(3) \
+        |tojson |title |truncate( |batch( |sort |join |map( .split( .format( .center(9) [::-1] % ** // ~ == <= ' \" ( ) [ ] \
+        { } , . | = + - * / 0 1 9999999999999999999999 1e308 '%s' '%(a)s' é \\ s u n f d people";
+    let words: Vec<&'static str> = words.split_whitespace().collect();
+    proptest::collection::vec(proptest::sample::select(words), 0..40)
+        .prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn any_words_are_rendered_or_refused(source in soup(), inside in soup()) {
+        let context = serde_json::json!({"s": "a b", "l": [1, 2.5, null], "d": {"a": 1}, "n": 7, "f": 1e-7, "u": "é"});
+        for source in [&source, &format!("{{{{ {inside} }}}}"), &format!("{{% set x = {inside} %}}{{{{ x }}}}")] {
+            let _ = render(source, context.as_object().unwrap());
+        }
+    }
 }
