@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::float_cmp)]
 
 pub mod client;
+pub mod reference;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
