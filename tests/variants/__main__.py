@@ -1,9 +1,11 @@
 """Writes variants of model families with the outputs of the reference, as the fixtures are.
 
-    python -m tests.variants --fixtures ../shared/fixtures/models --out /tmp/variants
+    python -m tests.variants --out /tmp/variants
     CORTEX_VARIANTS=/tmp/variants cargo test --test variants
 
-Needs torch and transformers, which are not among the development packages.
+Each gets a GGUF twin in single precision where the format has words for its settings. Needs torch and transformers,
+which are not among the development packages. `--twins` makes copies of the fixtures with twins instead, and needs
+neither.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import traceback
 from pathlib import Path
 
 from tests.variants.draws import DRAWS
+from tests.variants.gguf_twin import twin
 
 
 def main() -> int:
@@ -21,7 +24,21 @@ def main() -> int:
     parser.add_argument("--only", default="", help="comma-separated families")
     parser.add_argument("--count", type=int, default=3, help="variants of each family")
     parser.add_argument("--first", type=int, default=0, help="number of the first")
+    parser.add_argument("--twins", action="store_true", help="only GGUF twins of the fixtures")
     arguments = parser.parse_args()
+    if arguments.twins:
+        return _twins(arguments.fixtures, arguments.out)
+    return _variants(arguments)
+
+
+def _twins(fixtures: Path, out: Path) -> int:
+    for folder in sorted(fixtures.iterdir()):
+        if (folder / "generation_config.json").exists():
+            print(twin(folder, out / folder.name), flush=True)
+    return 0
+
+
+def _variants(arguments: argparse.Namespace) -> int:
     sys.path.insert(0, str(arguments.fixtures.resolve()))
     from tests.variants.reference import write
 
@@ -30,6 +47,8 @@ def main() -> int:
         for number in range(arguments.first, arguments.first + arguments.count):
             try:
                 print(write(family, number, arguments.out), flush=True)
+                folder = arguments.out / f"{family.replace('_', '-')}-{number}"
+                print(twin(folder, folder), flush=True)
             except Exception:
                 failed += 1
                 print(f"{family} {number}: no variant\n{traceback.format_exc(limit=-3)}", file=sys.stderr, flush=True)

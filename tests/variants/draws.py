@@ -204,6 +204,61 @@ def deepseek_v2(rng: random.Random) -> Settings:
     return _latent(rng) | rng.choice([limited, greedy]) | drop
 
 
+def _delta(rng: random.Random) -> Settings:
+    keys = rng.choice([1, 2, 3])
+    own = {"linear_num_key_heads": keys, "linear_num_value_heads": keys * rng.choice([1, 2])}
+    own |= {"linear_key_head_dim": rng.choice([12, 24]), "linear_value_head_dim": rng.choice([16, 20])}
+    return sizes(rng, head_dim=True) | own | {"linear_conv_kernel_dim": rng.choice([3, 4])}
+
+
+def qwen3_next(rng: random.Random) -> Settings:
+    own = _delta(rng) | _experts(rng) | {"num_experts": rng.choice([6, 10]), "norm_topk_prob": _flag(rng)}
+    own |= {"partial_rotary_factor": rng.choice([0.25, 0.5]), "full_attention_interval": rng.choice([2, 3])}
+    return own | {"shared_expert_intermediate_size": rng.choice([24, 72])}
+
+
+def qwen3_5(rng: random.Random) -> Settings:
+    own = _delta(rng)
+    period = rng.choice([2, 3])
+    kinds = ["full_attention" if layer % period == 1 else "linear_attention" for layer in range(9)]
+    share = rng.choice([0.25, 0.5])
+    rope = {"rope_type": "default", "rope_theta": own["rope_theta"], "partial_rotary_factor": share}
+    layers = {"layer_types": kinds[: own["num_hidden_layers"]], "tie_word_embeddings": _flag(rng)}
+    return own | layers | {"rope_theta": ..., "rope_parameters": rope}
+
+
+def _encoder(rng: random.Random) -> Settings:
+    heads = rng.choice([2, 3, 6])
+    own = {"num_attention_heads": heads, "hidden_size": heads * rng.choice([16, 20, 32])}
+    return own | {"num_hidden_layers": rng.choice([2, 3, 5]), "intermediate_size": rng.choice([64, 120])}
+
+
+def bert(rng: random.Random) -> Settings:
+    act = rng.choice(["gelu", "gelu", "gelu_new"])
+    return _encoder(rng) | {"hidden_act": act, "layer_norm_eps": rng.choice([1e-12, 1e-6])}
+
+
+def xlm_roberta(rng: random.Random) -> Settings:
+    return _encoder(rng) | {"layer_norm_eps": rng.choice([1e-5, 1e-6])}
+
+
+def modernbert(rng: random.Random) -> Settings:
+    own = {"global_attn_every_n_layers": rng.choice([2, 3]), "local_attention": rng.choice([12, 40])}
+    return _encoder(rng) | own | {"global_rope_theta": rng.choice([10000.0, 80000.0])}
+
+
+def qwen3_embed(rng: random.Random) -> Settings:
+    return qwen3(rng) | {"tie_word_embeddings": True}
+
+
+HEADS = {
+    "bert": ("mean", "cls"),
+    "xlm_roberta": ("cls", "mean"),
+    "modernbert": ("mean", "cls"),
+    "qwen3_embed": ("last",),
+}
+"""How the embedding models of a family pool; others give logits."""
+
 DRAWS: dict[str, Callable[[random.Random], Settings]] = {
     draw.__name__: draw
     for draw in (
@@ -224,11 +279,37 @@ DRAWS: dict[str, Callable[[random.Random], Settings]] = {
         gpt_oss,
         deepseek_v2,
         deepseek_v3,
+        qwen3_next,
+        qwen3_5,
+        bert,
+        xlm_roberta,
+        modernbert,
+        qwen3_embed,
     )
 }
 """Of each family, by the name of its function in the fixtures' generator."""
 
 
 def draw(family: str, number: int) -> Settings:
-    """Settings of the family's variant of this number."""
-    return DRAWS[family](random.Random(f"{family} {number}"))
+    """Settings of the family's variant of this number; every third tells positions in the newer style."""
+    own = DRAWS[family](random.Random(f"{family} {number}"))
+    return newer(own) if number % 3 == 2 and "rope_theta" in own else own
+
+
+def newer(own: Settings) -> Settings:
+    """The same with `rope_parameters`, one for each kind of layer where they differ."""
+    if own["rope_theta"] is ... or "partial_rotary_factor" in own:
+        return own
+    scaling = own.get("rope_scaling") or {"rope_type": "default"}
+    rope = {"rope_type" if key == "type" else key: value for key, value in scaling.items()}
+    rope["rope_theta"] = own["rope_theta"]
+    gone = {"rope_theta": ..., "rope_scaling": ...}
+    if "rope_local_base_freq" not in own:
+        return own | gone | {"rope_parameters": rope}
+    period = own["sliding_window_pattern"]
+    layers = range(1, own["num_hidden_layers"] + 1)
+    kinds = ["full_attention" if layer % period == 0 else "sliding_attention" for layer in layers]
+    local = {"rope_type": "default", "rope_theta": own["rope_local_base_freq"]}
+    gone |= {"rope_local_base_freq": ..., "sliding_window_pattern": ...}
+    both = {"full_attention": rope, "sliding_attention": local}
+    return own | gone | {"layer_types": kinds, "rope_parameters": both}

@@ -36,6 +36,18 @@ class Unsayable(Exception):
     """A setting that the format has no word for; the files of such models do not exist."""
 
 
+def older(config: Config) -> dict[str, Any]:
+    """The configuration with positions in the older style."""
+    own = dict(config)
+    rope = own.pop("rope_parameters", None)
+    if rope is None:
+        return own
+    if "full_attention" in rope:
+        own["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
+    return own | {"rope_theta": rope["rope_theta"], "rope_scaling": rope}
+
+
 def head_dim(config: Config) -> int:
     """Values of a head."""
     own = config.get("head_dim")
@@ -58,6 +70,7 @@ def metadata(writer: gguf.GGUFWriter, config: Config) -> None:
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_rope_freq_base(config["rope_theta"])
     writer.add_vocab_size(config["vocab_size"])
+    writer.add_tokenizer_model("none")
     if config["model_type"] in LATENT:
         _latent(writer, config)
     else:

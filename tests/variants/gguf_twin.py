@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
-from tests.variants.gguf_metadata import ARCHITECTURES, LATENT, Config, head_dim, metadata
+from tests.variants.gguf_metadata import ARCHITECTURES, LATENT, Config, Unsayable, head_dim, metadata, older
 
 Array = np.ndarray
 PERMUTED = frozenset({"llama", "mistral", "mixtral", "granite", "smollm3"})
@@ -28,15 +29,26 @@ NAMES = {
 """What the table of gguf-py lacks."""
 
 
-def write(folder: Path) -> Path:
-    """Write `model-f32.gguf` beside the model.
-
-    Raises:
-        Unsayable: for a setting that the format cannot tell.
-    """
+def twin(folder: Path, out: Path) -> str:
+    """Write a folder's twin and expected outputs into `out`; says what became of it."""
     config = json.loads((folder / "config.json").read_text())
+    if config["model_type"] not in ARCHITECTURES or "prompts" not in json.loads((folder / "expected.json").read_text()):
+        return f"{out.name}: no GGUF file of this kind"
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "model-f32.gguf"
+    try:
+        _write(folder, path)
+    except Unsayable as reason:
+        path.unlink(missing_ok=True)
+        return f"{out.name}: GGUF has no word for {reason}"
+    if out != folder:
+        shutil.copy(folder / "expected.json", out)
+    return f"{out.name}: {path.name}"
+
+
+def _write(folder: Path, path: Path) -> None:
+    config = older(json.loads((folder / "config.json").read_text()))
     arch = ARCHITECTURES[config["model_type"]]
-    path = folder / "model-f32.gguf"
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     metadata(writer, config)
     names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
@@ -46,7 +58,6 @@ def write(folder: Path) -> Path:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
 
 
 def _weights(path: Path) -> dict[str, Array]:

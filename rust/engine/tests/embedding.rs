@@ -7,14 +7,12 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::client::{Client, load};
-use common::{floats, ids, json, max_difference, own_embedder, own_model, shared_fixture};
+use common::reference::{check_vectors, vectors};
+use common::{json, max_difference, own_embedder, own_model, shared_fixture};
 use cortex_engine::{
     EngineError, FinishReason, LoadOptions, Loader, ModelKind, SamplingParams, inspect,
 };
 use serde_json::{Value, json};
-
-/// Absolute, on each component; a tanh GELU in place of the exact one makes 5e-5.
-const EXACT: f32 = 1e-5;
 
 fn text(seed: usize, len: usize) -> Vec<u32> {
     (0..len)
@@ -22,41 +20,9 @@ fn text(seed: usize, len: usize) -> Vec<u32> {
         .collect()
 }
 
-/// The vectors of texts, each by itself.
-fn vectors(client: &mut Client, texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
-    let answer = client.embed(texts);
-    assert_eq!(answer.ending.unwrap().reason, FinishReason::Stop);
-    let found = answer.vectors.unwrap();
-    assert_eq!(found.values.len(), texts.len() * found.dimensions);
-    found
-        .values
-        .chunks_exact(found.dimensions)
-        .map(<[f32]>::to_vec)
-        .collect()
-}
-
-fn check(folder: &Path) {
-    let expected = json(&folder.join("expected.json"));
-    let inputs = expected["inputs"].as_array().unwrap();
-    let texts: Vec<Vec<u32>> = inputs
-        .iter()
-        .map(|input| ids(&input["input_ids"]))
-        .collect();
-    let mut client = load(folder, |_| {});
-    for (input, ours) in inputs.iter().zip(vectors(&mut client, &texts)) {
-        let off = max_difference(&ours, &floats(&input["embedding"]));
-        assert!(
-            off < EXACT,
-            "{}: {} is off by {off}",
-            folder.display(),
-            input["length"]
-        );
-    }
-}
-
 #[test]
 fn our_own_copy_gives_the_reference_vectors() {
-    check(&own_embedder());
+    check_vectors(&own_embedder());
 }
 
 #[test]
@@ -69,7 +35,7 @@ fn every_kind_of_embedder_gives_the_reference_vectors() {
         "qwen3-embed",
     ] {
         if let Some(folder) = shared_fixture(&format!("models/{family}")) {
-            check(&folder);
+            check_vectors(&folder);
         }
     }
 }

@@ -5,7 +5,7 @@ use cortex_weights::ModelFile;
 use super::description::{Activation, Norms, QueryKeyNorm, Score};
 use super::hybrids;
 use super::roles::{Names, Role};
-use super::rope::RopeKind;
+use super::rope::{RopeKind, YarnScaling};
 use crate::EngineError;
 
 #[expect(
@@ -47,6 +47,8 @@ pub(crate) struct Family {
     pub no_rope_interval: Option<usize>,
     /// GGUF models with so many layers scale attention by `hidden / heads` instead of the size of a head.
     pub gguf_wide_scale: Option<usize>,
+    /// How positions are stretched if `config.json` says nothing of it.
+    pub usual_stretch: Option<YarnScaling>,
     /// What the published `config.json` and GGUF files leave out.
     pub defaults: &'static [(&'static str, f64)],
     /// The head is the embedding if `config.json` does not say.
@@ -168,6 +170,7 @@ pub(super) const LLAMA: Family = Family {
     multipliers: false,
     no_rope_interval: None,
     gguf_wide_scale: None,
+    usual_stretch: None,
     defaults: &[],
     tied_head: false,
     names: &[],
@@ -237,6 +240,7 @@ static FAMILIES: [Family; 20] = [
         gguf: None,
         config: "mistral",
         window: Window::Always,
+        defaults: &[("sliding_window", 4096.0)],
         ..LLAMA
     },
     Family {
@@ -253,6 +257,7 @@ static FAMILIES: [Family; 20] = [
         gguf_rope: RopeKind::HalfSplit,
         query_key_norm: QueryKeyNorm::Head,
         window: Window::Switched,
+        defaults: &[("head_dim", 128.0)],
         ..LLAMA
     },
     Family {
@@ -290,6 +295,7 @@ static FAMILIES: [Family; 20] = [
         config: "phi3",
         gguf_rope: RopeKind::HalfSplit,
         window: Window::Always,
+        defaults: &[("rms_norm_eps", 1e-5)],
         ..LLAMA
     },
     Family {
@@ -298,6 +304,7 @@ static FAMILIES: [Family; 20] = [
         window: Window::WithoutRope,
         no_rope_interval: Some(4),
         tied_head: true,
+        defaults: &[("rope_theta", 2_000_000.0)],
         ..LLAMA
     },
     Family {
@@ -307,6 +314,7 @@ static FAMILIES: [Family; 20] = [
         query_key_norm: QueryKeyNorm::Row,
         norms: Norms::After,
         window: Window::Unknown,
+        defaults: &[("rms_norm_eps", 1e-5)],
         ..LLAMA
     },
     Family {
@@ -314,6 +322,7 @@ static FAMILIES: [Family; 20] = [
         config: "granite",
         window: Window::Unknown,
         multipliers: true,
+        defaults: &[("attention_multiplier", 1.0)],
         ..LLAMA
     },
     Family {
@@ -322,7 +331,11 @@ static FAMILIES: [Family; 20] = [
         config_rope: RopeKind::Interleaved,
         norms: Norms::Around,
         window: Window::Unknown,
-        defaults: &[("partial_rotary_factor", 0.5)],
+        defaults: &[
+            ("head_dim", 128.0),
+            ("partial_rotary_factor", 0.5),
+            ("rms_norm_eps", 1.5625e-7),
+        ],
         names: &[
             (
                 Role::AttentionPostNorm,
@@ -339,6 +352,7 @@ static FAMILIES: [Family; 20] = [
         gguf: None,
         config: "mixtral",
         window: Window::Always,
+        defaults: &[("rope_theta", 1_000_000.0), ("rms_norm_eps", 1e-5)],
         names: &[
             (Role::Router, "model.layers.{}.block_sparse_moe.gate.weight"),
             (
@@ -395,7 +409,21 @@ static FAMILIES: [Family; 20] = [
         }),
         sinks: true,
         whole_ramps: false,
-        defaults: &[("head_dim", 64.0), ("sliding_window", 128.0)],
+        defaults: &[
+            ("head_dim", 64.0),
+            ("sliding_window", 128.0),
+            ("rope_theta", 150_000.0),
+            ("rms_norm_eps", 1e-5),
+        ],
+        usual_stretch: Some(YarnScaling {
+            factor: 32.0,
+            original_context: 4096.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            truncate: false,
+            // 0.1 * ln(32) + 1.
+            magnitude: 1.346_573_6,
+        }),
         names: &[(Role::Router, "model.layers.{}.mlp.router.weight")],
         gguf_names: &[(Role::FeedForwardNorm, "blk.{}.post_attention_norm.weight")],
         ..LLAMA

@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
+use cortex_engine::FinishReason;
 use cortex_engine::model::Outputs;
 use serde_json::Value;
 
+use super::client::{Client, load};
 use super::{Lone, argmax, deviation, floats, ids, json, log_prob, max_difference, rms_difference};
 
 /// Absolute, on logits and log-probabilities of the float32 path.
 pub const EXACT: f32 = 1e-3;
+/// Absolute, on each component; a tanh GELU in place of the exact one makes 5e-5.
+const EXACT_VECTORS: f32 = 1e-5;
 /// For 8-bit activations, in standard deviations of the logits.
 const QUANTISED_WORST: f32 = 0.25;
 const QUANTISED_RMS: f32 = 0.08;
@@ -126,5 +130,38 @@ fn check_greedy(lone: &Lone, prompt: &Value, tolerance: Tolerance) {
         row = lone
             .logits(tokens.len() + step, &[id], Outputs::Last)
             .remove(0);
+    }
+}
+
+/// The vectors of texts, each by itself.
+pub fn vectors(client: &mut Client, texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let answer = client.embed(texts);
+    assert_eq!(answer.ending.unwrap().reason, FinishReason::Stop);
+    let found = answer.vectors.unwrap();
+    assert_eq!(found.values.len(), texts.len() * found.dimensions);
+    found
+        .values
+        .chunks_exact(found.dimensions)
+        .map(<[f32]>::to_vec)
+        .collect()
+}
+
+/// Compare the vectors of an embedding model with those of its reference.
+pub fn check_vectors(folder: &Path) {
+    let expected = json(&folder.join("expected.json"));
+    let inputs = expected["inputs"].as_array().unwrap();
+    let texts: Vec<Vec<u32>> = inputs
+        .iter()
+        .map(|input| ids(&input["input_ids"]))
+        .collect();
+    let mut client = load(folder, |_| {});
+    for (input, ours) in inputs.iter().zip(vectors(&mut client, &texts)) {
+        let off = max_difference(&ours, &floats(&input["embedding"]));
+        assert!(
+            off < EXACT_VECTORS,
+            "{}: {} is off by {off}",
+            folder.display(),
+            input["length"]
+        );
     }
 }

@@ -104,7 +104,8 @@ impl Reader<'_> {
     fn scaling(&self) -> Result<RopeScaling, EngineError> {
         let rope = self.parameters;
         if rope.value.is_null() {
-            return Ok(RopeScaling::None);
+            let usual = self.config.family.usual_stretch;
+            return Ok(usual.map_or(RopeScaling::None, RopeScaling::Yarn));
         }
         let kind = match rope.optional_text("rope_type")? {
             Some(kind) => Some(kind),

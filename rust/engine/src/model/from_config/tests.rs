@@ -139,7 +139,20 @@ fn what_a_published_configuration_leaves_out_is_what_the_family_means() {
         .map(|layer| layer.rope.is_some())
         .collect();
     assert_eq!(rotated, [true, true, true, false]);
-    assert_eq!(family("glm4", &json!({})).unwrap().ropes[0].dims, 8);
+    let glm = family("glm4", &json!({})).unwrap();
+    assert_eq!((glm.head_dim, glm.ropes[0].dims), (128, 64));
+    let mistral = family("mistral", &json!({})).unwrap();
+    assert_eq!(mistral.layers[0].window, Some(4096));
+    let stretched = |changes| {
+        family("gpt_oss", &changes).unwrap().ropes[0]
+            .scaling
+            .clone()
+    };
+    let experts = json!({"num_local_experts": 4, "num_experts_per_tok": 2});
+    assert!(matches!(stretched(experts.clone()), RopeScaling::Yarn(yarn) if yarn.factor == 32.0));
+    let mut plain = experts;
+    plain["rope_parameters"] = json!({"rope_type": "default"});
+    assert_eq!(stretched(plain), RopeScaling::None);
 }
 
 #[test]
