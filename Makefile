@@ -62,9 +62,19 @@ demo: model ## gateway + neuron + a small real model, asked through both dialect
 test: test-rust test-python ## every test: Rust, Python, house rules, end to end on the real model
 
 .PHONY: test-rust
-test-rust: | tools model
-	@echo "==> Rust tests"
-	cargo test --workspace --locked --no-fail-fast
+test-rust: $(VENV)/.dev | tools model
+	@echo "==> Rust tests, also of the fixtures as GGUF files"
+	@folder=$$(mktemp -d); trap "rm -rf $$folder" EXIT; \
+	  $(BIN)/python -m tests.variants --twins --out $$folder; \
+	  CORTEX_VARIANTS=$$folder cargo test --workspace --locked --no-fail-fast
+
+TORCH := torch transformers
+.PHONY: variants
+variants: $(VENV)/.dev ## draw models of all families, ask the reference, compare (installs torch into dist/variants)
+	$(PYTHON) -m venv dist/variants/venv
+	dist/variants/venv/bin/python -m pip install -q $(TORCH) -r requirements-dev.txt
+	dist/variants/venv/bin/python -m tests.variants --out dist/variants/models
+	CORTEX_VARIANTS=$(CURDIR)/dist/variants/models cargo test --locked -p cortex-engine --test variants -- --nocapture
 
 .PHONY: test-python
 test-python: $(VENV)/.dev $(VENV)/.built model
