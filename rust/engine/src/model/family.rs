@@ -2,6 +2,7 @@
 
 use cortex_weights::ModelFile;
 
+use super::deepseek;
 use super::description::{Activation, Norms, QueryKeyNorm, Score};
 use super::hybrids;
 use super::roles::{Names, Role};
@@ -136,7 +137,7 @@ pub(crate) enum Window {
 }
 
 /// Of Mixtral, whose GGUF files call themselves llama.
-const MIXTRAL_EXPERTS: Experts = Experts {
+pub(super) const MIXTRAL_EXPERTS: Experts = Experts {
     count: "num_local_experts",
     width: "intermediate_size",
     score: Score::Softmax,
@@ -183,40 +184,6 @@ pub(super) const LLAMA: Family = Family {
     within: None,
     unneeded: &[],
     whole_ramps: true,
-};
-
-const DEEPSEEK_EXPERTS: Experts = Experts {
-    count: "n_routed_experts",
-    width: "moe_intermediate_size",
-    normalised: false,
-    ranked: 1,
-    shared: Shared::Counted,
-    ..MIXTRAL_EXPERTS
-};
-
-/// `DeepSeek`'s second version, whose GGUF files have the name of all later ones.
-const DEEPSEEK: Family = Family {
-    gguf: Some("deepseek2"),
-    config: "deepseek_v2",
-    config_rope: RopeKind::Interleaved,
-    window: Window::Unknown,
-    experts: Some(DEEPSEEK_EXPERTS),
-    latent: true,
-    names: &[
-        (
-            Role::SharedGate,
-            "model.layers.{}.mlp.shared_experts.gate_proj.weight",
-        ),
-        (
-            Role::SharedUp,
-            "model.layers.{}.mlp.shared_experts.up_proj.weight",
-        ),
-        (
-            Role::SharedDown,
-            "model.layers.{}.mlp.shared_experts.down_proj.weight",
-        ),
-    ],
-    ..LLAMA
 };
 
 const GEMMA: Family = Family {
@@ -428,23 +395,8 @@ static FAMILIES: [Family; 20] = [
         gguf_names: &[(Role::FeedForwardNorm, "blk.{}.post_attention_norm.weight")],
         ..LLAMA
     },
-    DEEPSEEK,
-    Family {
-        gguf: None,
-        config: "deepseek_v3",
-        experts: Some(Experts {
-            score: Score::Sigmoid,
-            normalised: true,
-            ranked: 2,
-            ..DEEPSEEK_EXPERTS
-        }),
-        defaults: &[
-            ("n_group", 8.0),
-            ("topk_group", 4.0),
-            ("routed_scaling_factor", 2.5),
-        ],
-        ..DEEPSEEK
-    },
+    deepseek::V2,
+    deepseek::V3,
     hybrids::QWEN3_NEXT,
     hybrids::QWEN3_5,
     hybrids::QWEN3_5_MOE,

@@ -3,6 +3,7 @@
 mod attention;
 mod batch;
 mod decoder;
+mod deepseek;
 mod description;
 mod expert_weights;
 mod experts;
