@@ -171,10 +171,12 @@ class Engine:
         prompt_logprobs: int | None = None,
         grammar: Grammar | None = None,
         parsing: bytes | None = None,
+        cache_salt: int = 0,
     ) -> int:
         """Queue a request, return its id. `logprobs` and `prompt_logprobs` are how many alternatives a token has;
         with the latter `max_tokens` may be 0. With `parsing` the answer is told in pieces: JSON with tools[{name,
-        parameters}], single (the first call ends it) and forced (the grammar makes it a bare JSON call).
+        parameters}], single (the first call ends it) and forced (the grammar makes it a bare JSON call). Prompts share
+        cached beginnings only with those of the same `cache_salt` (64 bits).
 
         Raises QueueFull, ContextLengthExceeded, InvalidField, EngineFailed.
         """

@@ -87,6 +87,7 @@ class FakeNativeEngine:
         self._closed = False
         self._failed: str | None = None
         self.drains = 0
+        self.salts: list[int] = []
         self.thread = threading.Thread(target=self._work, name="fake engine", daemon=True)
         self.thread.start()
 
@@ -123,7 +124,8 @@ class FakeNativeEngine:
     def decode(self, tokens: Sequence[int]) -> str:
         return bytes(tokens).decode()
 
-    def submit(self, prompt: FakePrompt, *, max_tokens: int, **_sampling: object) -> int:
+    def submit(self, prompt: FakePrompt, *, max_tokens: int, cache_salt: int = 0, **_sampling: object) -> int:
+        self.salts.append(cache_salt)
         with self._changed:
             if self._failed is not None:
                 raise EngineFailed(self._failed)

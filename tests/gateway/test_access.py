@@ -11,6 +11,7 @@ from cortex.config import AuthConfig, KeyLimits, NeuronAuthConfig
 from cortex.config.keys import KeyRecord, change_keys, new_key
 from cortex.config.secrets import write_private
 from tests.fakes.neuron import FakeNeuron
+from tests.fakes.server import FakeServer
 from tests.gateway.rig import CHAT, MESSAGES, Rig, chat, message, running
 from tests.neuron.rig import running as host_running
 
@@ -69,6 +70,33 @@ async def test_without_a_valid_key_the_answer_is_401_in_the_callers_dialect(
         for path, body in ((CHAT, chat()), (MESSAGES, message())):
             answer = await rig.post(path, body, headers)
             assert (answer.status, answer.error["type"]) == (401, "authentication_error")
+
+
+async def test_keys_share_no_cached_beginnings_unless_told_so(tmp_path: Path) -> None:
+    header = "x-cortex-cache-salt"
+    path = tmp_path / "keys.json"
+    made = [new_key(name, admin=False, limits=KeyLimits(), now=1.0) for name in ("ann", "bob")]
+    change_keys(path, lambda _: [record for _, record in made])
+    for shared in (False, True):
+        neuron, cloud = beast(), FakeServer("cloud")
+        cloud.put("theirs")
+        async with running(neuron, cloud, auth=AuthConfig(keys_file=str(path), shared_cache=shared)) as rig:
+            await rig.sees_loaded("beast", "alpha")
+            for key in (made[0][0], made[1][0], made[0][0]):
+                assert (await rig.post(CHAT, chat(), {**bearer(key), header: "of the client"})).status == 200
+            assert (await rig.post(CHAT, chat("theirs"), bearer(made[0][0]))).status == 200
+            ann, bob, again = [asked.get(header) for asked in neuron.headers]
+            assert header not in cloud.headers[-1]
+            if shared:
+                assert ann is bob is again is None
+            else:
+                assert ann == again != bob
+                assert ann is not None
+                assert made[0][1].id not in ann
+    async with running(neuron := beast()) as rig:
+        await rig.sees_loaded("beast", "alpha")
+        assert (await rig.post(CHAT, chat(), {header: "of the client"})).status == 200
+        assert header not in neuron.headers[-1]
 
 
 async def walk(rig: Any, routes: list[tuple[str, str]], headers: dict[str, str]) -> dict[tuple[str, str], int]:

@@ -28,9 +28,9 @@ class Real:
         self.neuron = neuron
         self.client = client
 
-    async def ask(self, path: str, body: Any = None) -> Answer:
+    async def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         method, raw = ("GET", None) if body is None else ("POST", msgspec.json.encode(body))
-        async with self.client.open(method, self.neuron.url + path, body=raw) as response:
+        async with self.client.open(method, self.neuron.url + path, headers=headers or {}, body=raw) as response:
             return Answer(response.status, response.headers, await response.read(1 << 24))
 
     async def metrics(self, model: str = MODEL) -> dict[str, float]:
@@ -135,3 +135,14 @@ async def test_the_engines_metrics_count_the_requests_that_ran_and_leave_with_th
         assert after["blocks_total"] > after["blocks_cached"] > 0
         await host.ask("/models/unload", {"model_id": MODEL})
         assert await host.metrics() == {}
+
+
+async def test_tenants_share_no_cached_beginnings() -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Paris " * 100}], "max_tokens": 1}
+    async with real() as host:
+        assert (await host.load()).status == 200
+        cached = []
+        for tenant in ("", "ann", "bob", "ann", ""):
+            told = await host.ask("/v1/chat/completions", body, {"x-cortex-cache-salt": tenant})
+            cached.append(told.json["usage"]["prompt_tokens_details"]["cached_tokens"] > 0)
+        assert cached == [False, False, False, True, True]

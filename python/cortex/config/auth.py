@@ -25,7 +25,8 @@ class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[auth]` of the gateway. `keys` asks everyone for a key, `open` nobody; without the section only this machine
-    and private networks are answered. `limits` hold for whoever has none of their own."""
+    and private networks are answered. `limits` hold for whoever has none of their own. `shared_cache`: the
+    prompts of all keys share cached beginnings."""
 
     mode: Literal["keys", "open"] = "keys"
     keys_file: str = "keys.json"
@@ -33,6 +34,7 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     trusted_proxies: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    shared_cache: bool = False
     limits: KeyLimits = KeyLimits()
 
 

@@ -31,7 +31,7 @@ class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):
     `logprobs` and `prompt_logprobs` are how many alternatives each token shall have (0 = only itself); with the latter
     `max_tokens` may be 0. `stop_token_ids` count also with `ignore_eos`. With `parsing` the answer is told as thoughts,
     text and tool calls: JSON with `tools` (name and parameters of each), `single` (the first call ends the answer) and
-    `forced` (a grammar makes it a call).
+    `forced` (a grammar makes it a call). Cached beginnings of prompts are shared within one `cache_salt` (64 bits).
     """
 
     max_tokens: int
@@ -52,3 +52,4 @@ class EngineSampling(msgspec.Struct, frozen=True, kw_only=True):
     prompt_logprobs: int | None = None
     grammar: _native.Grammar | None = None
     parsing: bytes | None = None
+    cache_salt: int = 0

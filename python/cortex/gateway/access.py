@@ -3,6 +3,7 @@
 The caller of a request is known to everything that runs in its task and in the tasks it starts: `caller()`.
 """
 
+import hashlib
 import socket
 from contextvars import ContextVar
 
@@ -24,7 +25,7 @@ _PROBE = "/health"
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks. `label` is for logs and metrics; capacity is shared between `share`s: a key's (`keyed`), or an
-    address's. `request_id` is the request's."""
+    address's. `request_id` is the request's. Prompts share cached beginnings on the hosts within a `cache_salt`."""
 
     label: str = ANONYMOUS
     share: str = ""
@@ -32,6 +33,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     admin: bool = False
     request_id: str = ""
     keyed: bool = False
+    cache_salt: str = ""
 
 
 _NOBODY = Caller()
@@ -84,7 +86,15 @@ class Access:
     def _of_key(self, record: KeyRecord) -> Caller:
         own = record.limits
         limits = own if own != KeyLimits() else self._auth.limits
-        return Caller(label=record.label, share=f"key {record.id}", limits=limits, admin=record.admin, keyed=True)
+        salt = "" if self._auth.shared_cache else hashlib.sha256(f"cache of {record.id}".encode()).hexdigest()[:16]
+        return Caller(
+            label=record.label,
+            share=f"key {record.id}",
+            limits=limits,
+            admin=record.admin,
+            keyed=True,
+            cache_salt=salt,
+        )
 
     def _check_anonymous(self, request: Request, address: str | None, *, wrong: bool) -> None:
         if self._mode == "keys":

@@ -32,11 +32,13 @@ _ROOM_SECONDS = 0.02
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The right to use a model on a host, counted while it lasts; `cold` = the request waited for a load."""
+    """The right to use a model on a host, counted while it lasts; `cold` = the request waited for a load, `ours` = the
+    host is a neuron."""
 
     neuron: str
     endpoint: str
     cold: bool
+    ours: bool = True
 
 
 class Dispatcher:
@@ -109,14 +111,15 @@ class Dispatcher:
         Raises what the policy rejects with, ModelLoading or QueueFull after the limit, QueueFull or RateLimited where
         too many wait."""
         several = len(self._board.fleet.located.get(model.id, ())) > 1 and prompt
-        near = self._affinity.find(model.id, prompt) if several else None
+        cached = f"{model.id} {caller().cache_salt}"  # where it is worth nothing, it is not looked for
+        near = self._affinity.find(cached, prompt) if several else None
         host, cold = await self._host(model, exclude, near=near, warm_only=warm_only)
         if several:
-            self._affinity.learn(model.id, prompt, host)
-        endpoint = self._board.fleet.hosts[host].endpoint
+            self._affinity.learn(cached, prompt, host)
+        there = self._board.fleet.hosts[host]
         self._board.note(leased, host, model.id)
         try:
-            yield Lease(host, endpoint, cold)
+            yield Lease(host, there.endpoint, cold, there.ours)
         finally:
             self._released(host, model.id)
 

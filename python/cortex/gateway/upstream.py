@@ -11,6 +11,7 @@ from cortex import errors, logs
 from cortex.dialects.openai_chat import decode_error
 from cortex.errors import CortexError
 from cortex.fleet.catalogue import Model
+from cortex.gateway.access import caller
 from cortex.gateway.dispatch import Dispatcher, Lease
 from cortex.gateway.interruptions import Silences
 from cortex.gateway.metrics import Meter
@@ -24,6 +25,7 @@ __all__ = ["Call", "Upstream"]
 _log = logging.getLogger("cortex.gateway")
 T = TypeVar("T")
 Consume = Callable[[Lease, UpstreamResponse], Awaitable[T]]
+_CACHE_SALT = "x-cortex-cache-salt"
 _ERROR_LIMIT = 1024 * 1024
 _HOST_FAILED = (errors.UpstreamError, errors.EngineFailed, errors.ShuttingDown)
 
@@ -104,11 +106,12 @@ class Upstream:
         call.meter.leased = call.meter.leased or time.monotonic()
         call.meter.cold = call.meter.cold or lease.cold
         url = lease.endpoint + call.path
+        headers = {**call.headers, **_salted(lease)}
         try:
             async with (
                 self._silences.scope(lease.neuron),
                 self._client.open(
-                    "POST", url, headers=call.headers, body=call.body, idle_seconds=self._idle_seconds
+                    "POST", url, headers=headers, body=call.body, idle_seconds=self._idle_seconds
                 ) as response,
             ):
                 if response.status != 200:
@@ -149,3 +152,9 @@ class Upstream:
             notes = "; ".join(getattr(failed.error, "__notes__", [])) or None
             logs.event(_log, logging.WARNING, "host failed a request", neuron=neuron, code=error.code, notes=notes)
         return error
+
+
+def _salted(lease: Lease) -> dict[str, str]:
+    """Whose prompts may share cached beginnings there; nothing for servers that are not ours."""
+    salt = caller().cache_salt
+    return {_CACHE_SALT: salt} if salt and lease.ours else {}

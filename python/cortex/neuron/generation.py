@@ -14,6 +14,7 @@ from cortex.errors import ContextLengthExceeded, EngineFailed, InvalidField
 from cortex.neuron.engines import Ending, Engine, Facts, Prompt
 from cortex.neuron.metrics import Meter
 from cortex.neuron.telling import Told
+from cortex.neuron.tenancy import cache_salt
 from cortex.types import FinishReason, Usage
 
 __all__ = ["Limits", "Output", "check_length", "compile_structure", "engine_sampling", "generate"]
@@ -96,6 +97,7 @@ def engine_sampling(
         prompt_logprobs=output.prompt_logprobs,
         grammar=output.grammar,
         parsing=output.parsing,
+        cache_salt=cache_salt(),
     )
 
 

@@ -21,6 +21,7 @@ from cortex.neuron.metrics import Meter, Metrics
 from cortex.neuron.models import Models, Serving
 from cortex.neuron.preparing import Lease, Prepared, prepare_chat, prepare_messages
 from cortex.neuron.responding import prepare_responses
+from cortex.neuron.tenancy import take_salt
 
 __all__ = ["Inference"]
 
@@ -62,6 +63,7 @@ class Inference:
             answer.interrupt()
 
     async def _serve(self, request: Request, route: str, prepare: Prepare) -> Response | Stream:
+        take_salt(request.headers)
         meter = self._metrics.begin(route, request.id)
         held = ExitStack()
 

@@ -110,7 +110,7 @@ impl Engine {
     #[pyo3(signature = (prompt, *, max_tokens, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, seed=None,
         frequency_penalty=0.0, presence_penalty=0.0, repetition_penalty=1.0, stop=None, min_tokens=0,
         ignore_eos=false, stop_token_ids=None, logit_bias=None, logprobs=None, prompt_logprobs=None, grammar=None,
-        parsing=None))]
+        parsing=None, cache_salt=0))]
     #[expect(
         clippy::too_many_arguments,
         reason = "keyword arguments of one Python method"
@@ -137,6 +137,7 @@ impl Engine {
         prompt_logprobs: Option<usize>,
         grammar: Option<&Grammar>,
         parsing: Option<&[u8]>,
+        cache_salt: u64,
     ) -> PyResult<u64> {
         let tools = parsing.map(tools).transpose()?;
         let params = SamplingParams {
@@ -157,6 +158,7 @@ impl Engine {
             logprobs,
             prompt_logprobs,
             grammar: grammar.map(|grammar| grammar.inner.clone()),
+            cache_salt,
         };
         let prompt = prompt.tokens.clone();
         outside(py, || match tools {

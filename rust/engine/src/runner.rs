@@ -135,12 +135,13 @@ impl Runner {
         let Some(active) = self.active.get_mut(&id) else {
             return;
         };
+        let params = &active.request.params;
         let sequence = NewSequence {
             id: SequenceId(id),
             prompt: Arc::clone(&active.request.prompt),
-            max_new_tokens: active.request.params.max_tokens.max(1),
+            max_new_tokens: params.max_tokens.max(1),
             // A prompt that is scored is computed whole: it shares with nobody.
-            cache_salt: active.request.params.prompt_logprobs.map_or(0, |_| id),
+            cache_salt: params.prompt_logprobs.map_or(params.cache_salt, |_| id),
         };
         if let Err(refusal) = self.scheduler.add(sequence) {
             let reason = FinishReason::Error(refusal.to_string());

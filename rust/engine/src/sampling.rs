@@ -40,6 +40,8 @@ pub struct SamplingParams {
     pub prompt_logprobs: Option<usize>,
     /// What the answer must look like.
     pub grammar: Option<CompiledGrammar>,
+    /// Prompts share their cached beginnings only with those of the same salt.
+    pub cache_salt: u64,
 }
 
 impl Default for SamplingParams {
@@ -62,6 +64,7 @@ impl Default for SamplingParams {
             logprobs: None,
             prompt_logprobs: None,
             grammar: None,
+            cache_salt: 0,
         }
     }
 }

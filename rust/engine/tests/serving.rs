@@ -184,6 +184,21 @@ fn counts_add_up_and_a_repeated_prompt_hits_the_prefix_cache() {
 }
 
 #[test]
+fn cached_beginnings_are_shared_within_a_salt_only() {
+    let mut client = load(&tiny(), |_| {});
+    let prompt: Vec<u32> = (10..110).collect();
+    let mut cached = |cache_salt| {
+        let params = SamplingParams {
+            cache_salt,
+            ..greedy(20)
+        };
+        client.ask(&prompt, &params).ending.unwrap().cached_tokens
+    };
+    let salts = [0, 1, 2, 1, 0, 2];
+    assert_eq!(salts.map(&mut cached), [0, 0, 0, 96, 96, 96]);
+}
+
+#[test]
 fn choices_of_one_prompt_that_arrive_together_compute_it_once() {
     let mut client = load(&tiny(), |_| {});
     let prompt: Vec<u32> = (10..110).collect();
