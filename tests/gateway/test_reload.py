@@ -40,11 +40,11 @@ class Files:
 
 
 @asynccontextmanager
-async def running_from(files: Files) -> AsyncIterator[Rig]:
+async def running_from(files: Files, look_seconds: float = 0.01) -> AsyncIterator[Rig]:
     source = GatewaySource(files.folder / "cortex.toml", {})
     gateway = Gateway(source.read(), source=source)
     assert gateway._reloader is not None
-    gateway._reloader._look_seconds = 0.01
+    gateway._reloader._look_seconds = look_seconds
     await gateway.start()
     try:
         async with UpstreamClient() as client:
@@ -151,6 +151,19 @@ async def test_a_revoked_key_dies_although_another_file_is_broken(files: Files, 
         await rig.until(lambda: not len(rig.gateway._access.keys))
         assert (await rig.post(CHAT, chat(), headers)).status == 401
         assert (await rig.post(CHAT, chat())).status == 401
+
+
+async def test_a_key_works_from_when_it_is_made(files: Files, beast: FakeNeuron) -> None:
+    path = files.folder / "keys.json"
+    files.config(beast, more='[auth]\nmode = "keys"\n')
+    key, record = new_key("ann", admin=False, limits=KeyLimits(), now=1.0)
+    async with running_from(files, look_seconds=1000.0) as rig:
+        await rig.sees_loaded("beast", "alpha")
+        headers = {"authorization": f"Bearer {key}"}
+        assert (await rig.post(CHAT, chat(), headers)).status == 401
+        change_keys(path, lambda _: [record])
+        assert (await rig.post(CHAT, chat(), {"authorization": f"Bearer {key}x"})).status == 401
+        assert (await rig.post(CHAT, chat(), headers)).status == 200
 
 
 async def test_what_needs_a_restart_is_told(files: Files, beast: FakeNeuron) -> None:

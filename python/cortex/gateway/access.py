@@ -5,6 +5,7 @@ The caller of a request is known to everything that runs in its task and in the 
 
 import hashlib
 import socket
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
 import msgspec
@@ -47,10 +48,13 @@ def caller() -> Caller:
 
 class Access:
     """The hook before every request. `auth` None = a configuration that says nothing about it; `keys` and `auth` may
-    be replaced while it runs."""
+    be replaced while it runs. `look` has the files read if they were changed: a key works from when it is made."""
 
-    def __init__(self, auth: AuthConfig | None, keys: Keyring) -> None:
+    def __init__(
+        self, auth: AuthConfig | None, keys: Keyring, look: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._hostname = socket.gethostname()
+        self._look = look
         self.configure(auth, keys)
 
     def configure(self, auth: AuthConfig | None, keys: Keyring) -> None:
@@ -69,7 +73,7 @@ class Access:
         Raises Unauthorized or Forbidden."""
         address, passed_on = client_address(request.client, request.headers, self._proxies)
         text = _presented(request)
-        record = self.keys.find(text) if text else None
+        record = await self._known(text)
         if record is not None:  # 1.
             found = self._of_key(record)
         elif self._mode == "keys" and request.path == _PROBE and request.method in ("GET", "HEAD"):  # 2.
@@ -82,6 +86,13 @@ class Access:
             raise Forbidden(_NO_ADMIN if record is None else _NO_ADMIN_KEY)
         _CALLER.set(msgspec.structs.replace(found, request_id=request.id))
         return None
+
+    async def _known(self, text: str) -> KeyRecord | None:
+        record = self.keys.find(text) if text else None
+        if record is None and text and self._look is not None and self._mode == "keys":
+            await self._look()
+            record = self.keys.find(text)
+        return record
 
     def _of_key(self, record: KeyRecord) -> Caller:
         own = record.limits

@@ -90,7 +90,7 @@ class Gateway:
         self._idle = IdleUnloader(
             self.board, lambda: self._dispatcher.policy, self._neurons, self.metrics, self._poller.refresh
         )
-        self._access = Access(config.auth, Keyring(files.keys))
+        self._access = Access(config.auth, Keyring(files.keys), self._look)
         self._cors = Cors(_reading_origins(config), max_age_seconds=config.cors.max_age_secs, private=ADMIN_PATHS)
         self._dispatcher = Dispatcher(
             self.board,
@@ -159,6 +159,10 @@ class Gateway:
             self.metrics.ledger.reopen()
         if self._reloader is not None:
             self._reloader.ask()
+
+    async def _look(self) -> None:
+        if self._reloader is not None:
+            await self._reloader.look()
 
     def _apply(self, files: GatewayFiles) -> None:
         """Put files into force: from one request to the next, between two awaits."""

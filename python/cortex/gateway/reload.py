@@ -39,6 +39,7 @@ class Reloader:
         self._metrics = metrics
         self._look_seconds = look_seconds
         self._asked = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._stamp: Stamp = source.stamp(files)
         self._task: asyncio.Task[None] | None = None
         self.troubles: dict[str, str] = {}
@@ -52,6 +53,10 @@ class Reloader:
     def ask(self) -> None:
         """Read the files now, changed or not (SIGHUP)."""
         self._asked.set()
+
+    async def look(self) -> None:
+        """Take what was changed since the last look into force now."""
+        await self._take(asked=False)
 
     async def close(self) -> None:
         """Stop watching."""
@@ -68,13 +73,15 @@ class Reloader:
 
     async def _watch(self) -> None:
         while True:
-            asked = await self._pause()
-            try:
-                stamp = await asyncio.to_thread(self._source.stamp, self._files)
-                if asked or stamp != self._stamp:
+            await self._take(asked=await self._pause())
+
+    async def _take(self, *, asked: bool) -> None:
+        try:
+            async with self._turn:
+                if asked or await asyncio.to_thread(self._source.stamp, self._files) != self._stamp:
                     await self._reload()
-            except Exception:
-                _log.exception("watching the configuration failed")
+        except Exception:
+            _log.exception("watching the configuration failed")
 
     async def _pause(self) -> bool:
         try:
