@@ -83,7 +83,8 @@ def _make(path: Path, public: str) -> None:
     shutil.rmtree(building, ignore_errors=True)
     if not _TAR.exists():
         old = '--aptopt=Acquire::Check-Valid-Until "false"'
-        run("mmdebstrap", "--variant=minbase", old, f"--include={PACKAGES}", "sid", f"{_TAR}.new", seconds=600)
+        form = "--format=tar"  # it goes by the name otherwise
+        run("mmdebstrap", "--variant=minbase", form, old, f"--include={PACKAGES}", "sid", f"{_TAR}.new", seconds=600)
         Path(f"{_TAR}.new").replace(_TAR)
     building.mkdir()
     run("tar", "-C", building, "-xf", _TAR)
